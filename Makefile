@@ -1,0 +1,68 @@
+# One word a job. `make demo` and `make test` do their own set-up; `make check` is what every commit has to pass.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MARK := $(VENV)/.installed
+NODE_TESTS := tests/node
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix run lock tools node clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(MARK)-demo ## Try everything on this machine: gateway, store, speech engines, the openai SDK
+	@$(BIN)/audiogate demo
+
+run: $(MARK)-demo ## Serve config/gateway.yaml
+	@$(BIN)/audiogate serve --config config/gateway.yaml
+
+test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
+	@rm -f .coverage .coverage.*
+	$(BIN)/pytest -n auto --cov --cov-report=term
+
+check: $(MARK)-dev ## Format, lint, types, arrows between rooms, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/sizes.py
+
+fix: $(MARK)-dev ## Format and mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(MARK)-dev ## Write the lock files anew
+	$(BIN)/pip install --quiet uv
+	for set in embedded:requirements demo,embedded,build:requirements-demo dev:requirements-dev; do \
+	  $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package audiogate \
+	    $$(echo $${set%%:*} | sed 's/[^,]*/--extra &/g; s/,/ /g') --output-file $${set##*:}.lock; \
+	done
+
+clean: ## Remove what was installed here
+	rm -rf $(VENV) $(NODE_TESTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Everything is installed by hash; the package itself is linked, so that edits count at once.
+$(MARK)-%: requirements-%.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "audiogate needs Python 3.11 or newer; set PYTHON=python3.x")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing (a minute on a slow line) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# Programs that some tests drive. Without the right to install them those tests are skipped, and say so.
+tools:
+	@missing=""; for pair in redis-server:redis-server flite:flite curl:curl; do \
+	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	  else echo "Not installed, so some tests are skipped:$$missing"; fi; fi
+
+node:
+	@if command -v npm >/dev/null; then \
+	  test $(NODE_TESTS)/node_modules/.package-lock.json -nt $(NODE_TESTS)/package-lock.json || \
+	    npm ci --prefix $(NODE_TESTS) --silent --no-audit --no-fund; \
+	else echo "No npm, so the tests of the Node SDK are skipped"; fi

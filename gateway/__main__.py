@@ -1,0 +1,5 @@
+"""`python -m gateway` is the command `audiogate`."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""Puts the parts together: the only file that names every one of them."""
+
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import __version__, logs
+from gateway.audio.request import PREFIX
+from gateway.call import Parts
+from gateway.client import Client
+from gateway.config.model import Config
+from gateway.errors import Refused
+from gateway.health import Health
+from gateway.ledger import Ledger
+from gateway.metrics import Metrics
+from gateway.policy.ids import DRAW_BYTES, request_id
+from gateway.probe.parent import Probe
+from gateway.spool import Spools
+from gateway.store.connection import Connection
+from gateway.store.embedded import Embedded
+from gateway.store.keys import Keys, Minted
+from gateway.store.limits import Limits
+from gateway.store.pepper import read_pepper
+from gateway.store.usage import Usage
+from gateway.tasks import Tasks
+from gateway.web import errors, models, openapi, operations
+from gateway.web.audio import AudioEndpoint
+
+DRAIN_SECONDS = 20.0
+WATCH_SECONDS = 1.0
+EMBEDDED = "store"
+
+
+def wall() -> float:
+    """Seconds since 1970."""
+    return time.time()  # noqa: TID251 - the one place that reads it
+
+
+def pepper_of(config: Config) -> bytes:
+    """The pepper: from the configuration, else the data folder's. Raises SetupError."""
+    return config.store.pepper or read_pepper(config.store.data)
+
+
+def embedded(config: Config) -> Embedded | None:
+    """The embedded store's supervisor, None where the configuration names a store."""
+    return None if config.store.url else Embedded(config.store.data / EMBEDDED, fsync=config.store.fsync)
+
+
+async def declare(config: Config, url: str) -> list[Minted]:
+    """Bring keys, teams and limits of the configuration into the store; returns the keys made just now.
+
+    Raises Refused("store_down").
+    """
+    connection = Connection(url, _metrics(config, None))
+    try:
+        return await Keys(connection, pepper=pepper_of(config)).declare(config)
+    finally:
+        await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a worker is started with; calling it gives its application. `metrics` is shared by the workers."""
+
+    config: Config
+    url: str
+    metrics: Path | None = None
+
+    def __call__(self) -> ASGIApp:
+        """The application of this worker; it logs to standard output."""
+        logs.set_up(self.config.server.log)
+        return Gateway(self)
+
+
+class Gateway:
+    """The application: audio routes straight to their endpoint, all else to FastAPI."""
+
+    def __init__(self, start: Start) -> None:
+        self.config = start.config
+        self.metrics = _metrics(start.config, start.metrics)
+        self.connection = Connection(start.url, self.metrics)
+        self.tasks = Tasks()
+        self.draining = False
+        self._embedded = embedded(start.config)
+        self._probe = Probe()
+        self.api = FastAPI(
+            title="audiogate",
+            version=__version__,
+            description="OpenAI's audio API, one key per person, several aggregators behind it.",
+            lifespan=self._lifespan,
+            docs_url=None,
+            redoc_url=None,
+            exception_handlers={
+                Refused: errors.on_refused,
+                HTTPException: errors.on_http_error,
+                RequestValidationError: errors.on_invalid,
+                Exception: errors.on_failure,
+            },
+        )
+        document = self.api.openapi
+        self.api.openapi = lambda: self.api.openapi_schema or openapi.described(document())  # type: ignore[method-assign]
+        self.parts = self._parts()
+        self._audio = AudioEndpoint(self.parts, wall=wall)
+        self.api.include_router(models.router(self.parts))
+        self.api.include_router(operations.router(self.metrics, not_ready=self.not_ready))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Gives each request its id, and sends it where it belongs."""
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        now = wall()
+        rid = request_id(int(now * 1000), secrets.token_bytes(DRAW_BYTES))
+        scope["audiogate.rid"], scope["audiogate.began"] = rid, now
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", rid.encode())]
+            await send(message)
+
+        to_audio = scope["path"].startswith(PREFIX)
+        await (self._audio if to_audio else self.api)(scope, receive, named)
+
+    async def not_ready(self) -> str:
+        """Why no request should come here now, "" if all is well."""
+        if self.draining:
+            return "it is shutting down"
+        return "" if await self.connection.alive() else "its store does not answer"
+
+    def _parts(self) -> Parts:
+        usage = Usage(self.connection)
+        uploads = self.config.uploads
+        upstreams = [upstream.name for upstream in self.config.market.upstreams]
+        return Parts(
+            market=self.config.market,
+            keys=Keys(self.connection, pepper=pepper_of(self.config)),
+            limits=Limits(self.connection),
+            client=Client(),
+            health=Health(upstreams, clock=time.monotonic, metrics=self.metrics),
+            ledger=Ledger(usage, self._probe, self.tasks, metrics=self.metrics, clock=time.monotonic),
+            spools=Spools(
+                memory_bytes=uploads.memory_bytes,
+                total_bytes=uploads.total_bytes,
+                folder=uploads.folder,
+                metrics=self.metrics,
+            ),
+            tasks=self.tasks,
+            metrics=self.metrics,
+            max_bytes=uploads.max_bytes,
+            clock=time.monotonic,
+            draw=random.random,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
+        del api
+        if self._embedded is not None:
+            await self._embedded.start()
+        self.parts.client.open_pool()
+        watch = self.tasks.spawn(self._watch(), name="watch")
+        try:
+            yield
+        finally:
+            self.draining = True
+            watch.cancel()
+            await self.tasks.drain(seconds=DRAIN_SECONDS)
+            await self.parts.client.close()
+            await self._probe.close()
+            await self.connection.close()
+            if self._embedded is not None:
+                await self._embedded.stop()
+            self.metrics.close(os.getpid())
+
+    async def _watch(self) -> None:
+        """Once a second: how late is the loop, and does the embedded store still run?"""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(WATCH_SECONDS)
+            self.metrics.loop_lag.set(max(0.0, time.monotonic() - before - WATCH_SECONDS))
+            if self._embedded is not None and not await self.connection.alive():
+                await self._embedded.ensure()
+
+
+def _metrics(config: Config, folder: Path | None) -> Metrics:
+    models = {name for upstream in config.market.upstreams for name in upstream.models}
+    return Metrics(models=models, teams=config.teams, folder=folder)
+
+
+def openapi_document(config: Config) -> dict[str, Any]:
+    """The OpenAPI document, without starting anything."""
+    return Gateway(Start(config, "unix:///nowhere")).api.openapi()

@@ -1,0 +1,233 @@
+"""Multipart forms: bytes in, the same form out with safe headers, and what routing needs on the way. Pure.
+
+The parts keep their order, names and bytes. Changed are: `model` (cut out, so that each attempt can put its own
+name in), empty optional text parts (dropped; real back ends refuse an empty `language`), and the headers of every
+part, which are written anew because parsers differ on odd ones. The closing boundary is not part of what is
+kept: it goes out last, when the upload has passed every check.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from gateway.audio.container import HEAD_BYTES, safe_extension, sniff
+from gateway.audio.duration import estimate_seconds
+from gateway.audio.partheaders import PartHeaders, boundary_of, read_part_headers, written
+from gateway.audio.request import READ, AudioRequest, Endpoint, Layout, with_field
+from gateway.errors import refuse
+
+if TYPE_CHECKING:  # the library only has the name for type checkers
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_PARTS = 32
+MAX_TEXT = 64 * 1024
+MAX_TEXTS = 256 * 1024
+# Clips of known speakers travel as data URLs in text parts: up to four clips of ten seconds.
+WIDE_FIELDS = frozenset({"known_speaker_references", "known_speaker_references[]"})
+MAX_WIDE = 16 * 1024 * 1024
+ONCE = READ | {"file"}
+
+
+@dataclass(slots=True)
+class _Part:
+    headers: PartHeaders
+    body: bytearray = field(default_factory=bytearray)
+    begun: bool = False  # a file's header has gone out
+    size: int = 0
+
+
+class FormReader:
+    """Reads one form piece by piece.
+
+    `body_size` is the request's Content-Length if it has one, `max_bytes` the cap. Raises Refused (400, 413) as soon
+    as the form is known to be wrong; nothing that was refused ever got its closing boundary.
+    """
+
+    def __init__(self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int) -> None:
+        self.request = AudioRequest(endpoint, response_format=endpoint.default_format)
+        self.routable = False
+        self.blocked = False
+        self.file_at = 0  # where the audio begins in what is kept
+        self.file_size: int | None = None
+        self._boundary = boundary_of(content_type)
+        self._body_size, self._max_bytes = body_size, max_bytes
+        self._out: list[bytes] = []
+        self._seen: set[str] = set()
+        self._kept = self._model_at = self._file_raw_at = 0
+        self._text_bytes = self._wide_bytes = self._parts = self._read = 0
+        self._ended = False
+        self._raw_headers: list[tuple[bytes, bytes]] = []
+        self._name, self._value = bytearray(), bytearray()
+        self._part: _Part | None = None
+        self._parser = MultipartParser(self._boundary, callbacks=self._callbacks())
+
+    # -- what the upload calls
+
+    def feed(self, data: bytes) -> bytes:
+        """Read `data`, return the bytes to keep."""
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise refuse("bad_form", why=f"malformed at byte {self._read + max(error.offset, 0)}") from error
+        self._read += len(data)
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def close(self) -> None:
+        """The body has ended: is the form whole? Raises Refused if not."""
+        if not self._ended:
+            raise refuse("incomplete_form" if self._read else "bad_form", why="the body is empty")
+        for name in ("file", "model"):
+            if name not in self._seen:
+                raise refuse("missing", param=name)
+        self.routable = True
+
+    def layout(self, model: str) -> Layout:
+        """How the form goes out to an upstream that calls the model `model`."""
+        value = model.encode()
+        closing = b"--" + self._boundary + b"--"
+        length = None
+        if self._ended:
+            closing += b"\r\n"
+            length = self._kept + len(value) + len(closing)
+        elif self._body_size is not None:
+            # The rest of the body goes out as it came in; shorter tails are made up for behind the closing boundary.
+            length = self.file_at + len(value) + self._body_size - self._file_raw_at
+        content_type = "multipart/form-data; boundary=" + self._boundary.decode()
+        return Layout(content_type, ((self._model_at, value),), closing, length)
+
+    # -- what the parser calls
+
+    def _callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+
+    def _on_part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise refuse("bad_form", why=f"it has more than {MAX_PARTS} parts")
+        self._raw_headers.clear()
+
+    def _on_header_end(self) -> None:
+        self._raw_headers.append((bytes(self._name), bytes(self._value)))
+        self._name.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        headers = read_part_headers(self._raw_headers)
+        if headers.name in ONCE and headers.name in self._seen:
+            raise refuse("repeated", param=headers.name)
+        if headers.name == "file" and headers.filename is None:
+            raise refuse("invalid", param="file", why="it must be a file part, with a filename")
+        self._seen.add(headers.name)
+        self._part = _Part(headers)
+        if headers.name == "file":
+            self.blocked = "model" not in self._seen
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        assert part is not None
+        if part.headers.filename is None:
+            self._count_text(part.headers.name, end - start)
+            part.body += data[start:end]
+            return
+        if part.size == 0 and part.headers.name == "file":
+            self._file_raw_at = self._read + start
+        part.size += end - start
+        if part.begun:
+            self._keep(data[start:end])
+            return
+        part.body += data[start:end]
+        if len(part.body) >= HEAD_BYTES:
+            self._begin_file(part)
+
+    def _on_part_end(self) -> None:
+        part = self._part
+        assert part is not None
+        if part.headers.filename is None:
+            self._end_text(part)
+        else:
+            if part.size == 0:
+                raise (
+                    refuse("empty_file")
+                    if part.headers.name == "file"
+                    else refuse("bad_form", why=f"the file part '{part.headers.name}' is empty")
+                )
+            if part.headers.name == "file":
+                self.file_size = part.size
+            if not part.begun:
+                self._begin_file(part)
+            self._keep(b"\r\n")
+        self._part = None
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+    # -- what goes out
+
+    def _keep(self, data: bytes) -> None:
+        self._out.append(data)
+        self._kept += len(data)
+
+    def _count_text(self, name: str, size: int) -> None:
+        if name in WIDE_FIELDS:
+            self._wide_bytes += size
+            if self._wide_bytes > MAX_WIDE:
+                raise refuse("invalid", param=name, why=f"all values together are over {MAX_WIDE} bytes")
+            return
+        self._text_bytes += size
+        part = self._part
+        if self._text_bytes > MAX_TEXTS or (part is not None and len(part.body) + size > MAX_TEXT):
+            raise refuse("invalid", param=name, why=f"a text part may have {MAX_TEXT} bytes, all of them {MAX_TEXTS}")
+
+    def _end_text(self, part: _Part) -> None:
+        name, value = part.headers.name, bytes(part.body)
+        if not value:
+            self._seen.discard(name)
+            return
+        self._keep(written(part.headers, boundary=self._boundary))
+        if name == "model":
+            self._model_at = self._kept
+        else:
+            self._keep(value)
+        self._keep(b"\r\n")
+        self.request = with_field(self.request, name, value)
+
+    def _begin_file(self, part: _Part) -> None:
+        head = bytes(part.body)
+        container = sniff(head)
+        extension = container.extension if container else safe_extension(part.headers.filename or "")
+        fallback = part.headers.content_type or "application/octet-stream"
+        headers = replace(
+            part.headers,
+            filename=f"audio.{extension or 'bin'}",
+            content_type=container.content_type if container else fallback,
+        )
+        self._keep(written(headers, boundary=self._boundary))
+        if part.headers.name == "file":
+            self.file_at = self._kept
+            self._measure(head, part)
+            self.routable = not self.blocked
+        self._keep(head)
+        part.begun = True
+        part.body.clear()
+
+    def _measure(self, head: bytes, part: _Part) -> None:
+        total = self.file_size
+        if total is None and self._body_size is not None:
+            total = max(self._body_size - self._file_raw_at, part.size)
+        estimate = estimate_seconds(head, total_bytes=total, max_bytes=self._max_bytes)
+        self.request = replace(
+            self.request, container=sniff(head), seconds=estimate.seconds, seconds_from=estimate.source
+        )

@@ -1,0 +1,44 @@
+"""Options that several verbs share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from gateway.app import embedded
+from gateway.config.load import environment, load
+from gateway.config.model import Config
+
+T = TypeVar("T")
+
+ConfigPath = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="AUDIOGATE_CONFIG", help="The configuration file.", show_default=True, dir_okay=False
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+
+def read_config(path: Path) -> Config:
+    """The checked configuration. Raises SetupError with every problem found."""
+    return load(path, environment())
+
+
+def with_store(config: Config, work: Callable[[str], Awaitable[T]]) -> T:
+    """Run `work` on the store's URL; an embedded store is started for it where none runs."""
+
+    async def run() -> T:
+        store = embedded(config)
+        if store is None:
+            return await work(config.store.url)
+        url = await store.start()
+        try:
+            return await work(url)
+        finally:
+            await store.stop()
+
+    return asyncio.run(run())

@@ -1,0 +1,154 @@
+"""Rules that need more than one value of the file: references, limits, prices, keys, at least one usable upstream."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+
+from gateway.config.expand import variables
+from gateway.config.forms import is_pattern
+from gateway.config.problem import Place, Problem, meant
+from gateway.config.rows import LimitRow, PriceRow, UpstreamRow
+from gateway.config.schema import File
+from gateway.config.shape import Shape
+from gateway.config.source import Source
+from gateway.errors import Refused
+from gateway.policy.keys import parse
+from gateway.policy.limits import MEASURES
+from gateway.policy.pricing import Price, find
+
+DEFAULT_TEAM = "default"
+MOST_UNITS = 2**53  # what Lua's numbers hold exactly
+
+
+def check(shaped: Shape, source: Source) -> Iterator[Problem]:
+    """What is wrong with the whole of a file whose parts fit. Misfits are passed over."""
+    file = shaped.file
+    if file is None:
+        return
+    yield from _uploads(file, source)
+    yield from _references(file, source)
+    for place, limits in _all_limits(file):
+        yield from _limits(limits, place, source)
+    yield from _keys(file, source)
+    if ("prices",) not in shaped.misfits:
+        for name, row in file.upstreams.items():
+            if ("upstreams", name) not in shaped.misfits:
+                yield from _prices(name, row, file=file, source=source)
+    if not source.problems and not any(place[:1] == ("upstreams",) for place in shaped.misfits):
+        yield from _usable(file, source)
+
+
+def prices_at(row: UpstreamRow, common: Mapping[str, PriceRow]) -> dict[str, Price]:
+    """The prices at an upstream, to be searched in this order: by name, then by pattern, its own ones first."""
+    own = {name: Price(**price.model_dump()) for name, price in row.prices.items()}
+    others = {name: Price(**price.model_dump()) for name, price in common.items()}
+    # A common row for a name must not win against an own pattern that matches the name.
+    return own | {name: price for name, price in others.items() if name not in own and not _shadowed(name, own)}
+
+
+def units(row: LimitRow) -> Decimal:
+    """The amount of a limit in store units."""
+    return row.amount * MEASURES[row.measure].scale
+
+
+def usable(row: UpstreamRow) -> bool:
+    """Whether requests can go to an upstream: an empty key means that this installation has no account there."""
+    return row.key != ""
+
+
+def _shadowed(name: str, own: Mapping[str, Price]) -> bool:
+    return not is_pattern(name) and find(own, name) is not None
+
+
+def _uploads(file: File, source: Source) -> Iterator[Problem]:
+    most, total = file.uploads.max_bytes, file.uploads.total_bytes
+    if total < most:
+        place = ("uploads", "total_bytes")
+        yield source.problem(place, f"expected at least max_bytes ({most} bytes), got {total} bytes")
+
+
+def _references(file: File, source: Source) -> Iterator[Problem]:
+    teams = {DEFAULT_TEAM: None, **dict.fromkeys(file.teams)}
+    for name, key in file.keys.items():
+        if key.team not in teams:
+            message = f"no team is called '{key.team}'{meant(key.team, teams)}"
+            yield source.problem(("keys", name, "team"), message)
+    for section, rows in (("teams", file.teams), ("keys", file.keys)):
+        for name, row in rows.items():
+            for index, upstream in enumerate(row.upstreams):
+                if upstream not in file.upstreams:
+                    message = f"no upstream is called '{upstream}'{meant(upstream, file.upstreams)}"
+                    yield source.problem((section, name, "upstreams", index), message)
+
+
+def _all_limits(file: File) -> Iterator[tuple[Place, Sequence[LimitRow]]]:
+    for section, rows in (("upstreams", file.upstreams), ("teams", file.teams), ("keys", file.keys)):
+        for name, row in rows.items():
+            yield (section, name, "limits"), row.limits
+
+
+def _limits(limits: Sequence[LimitRow], place: Place, source: Source) -> Iterator[Problem]:
+    seen: set[tuple[str, str]] = set()
+    for index, limit in enumerate(limits):
+        at, pair = (*place, index), (limit.measure, limit.per)
+        windowed = MEASURES[limit.measure].windowed
+        if windowed and not limit.per:
+            yield source.problem((*at, "per"), f"this is missing: {limit.measure} are counted per period")
+        elif limit.per and not windowed:
+            yield source.problem((*at, "per"), f"expected no period: {limit.measure} is what goes on at one time")
+        elif pair in seen:
+            words = f"{limit.measure} per {limit.per}" if limit.per else limit.measure
+            yield source.problem((*at, "measure"), f"{words} is limited twice in this list; write it once")
+        seen.add(pair)
+        fault = _fault(limit)
+        if fault:
+            mark = source.mark((*at, "amount"))
+            yield source.problem((*at, "amount"), f"expected {fault}, got {mark.shown if mark else limit.amount}")
+
+
+def _fault(limit: LimitRow) -> str:
+    """What is wrong with a limit's amount, as what is expected instead; "" if nothing is."""
+    scale, amount = MEASURES[limit.measure].scale, units(limit)
+    if amount == 0:
+        return "more than 0"
+    if amount > MOST_UNITS:
+        return f"at most {Decimal(MOST_UNITS) / scale}"
+    if amount != amount.to_integral_value():
+        decimals = len(str(scale)) - 1
+        return f"at most {decimals} decimals" if decimals else "a whole number"
+    return ""
+
+
+def _keys(file: File, source: Source) -> Iterator[Problem]:
+    owners: dict[str, str] = {}
+    for name, row in file.keys.items():
+        place = ("keys", name, "key")
+        if not row.key:
+            continue
+        try:
+            kid = parse(row.key).kid
+        except Refused:
+            message = "expected a key that audiogate made (ag_…), got a mistyped or a foreign one; empty: one is made"
+            yield source.problem(place, message)
+            continue
+        if kid in owners:
+            yield source.problem(place, f"this has the same id as keys.{owners[kid]}.key; every key needs its own")
+        owners.setdefault(kid, name)
+
+
+def _prices(name: str, row: UpstreamRow, *, file: File, source: Source) -> Iterator[Problem]:
+    prices = prices_at(row, file.prices)
+    written = source.at(("upstreams", name, "models"))
+    for model in row.models:
+        if find(prices, model) is None:
+            part = written.index(model) if isinstance(written, list) else model
+            message = f"'{model}' has no price; write one under prices (for instance per_minute), or '{model}: free'"
+            yield source.problem(("upstreams", name, "models", part), message)
+
+
+def _usable(file: File, source: Source) -> Iterator[Problem]:
+    if any(usable(row) for row in file.upstreams.values()):
+        return
+    marks = (source.mark(("upstreams", name, "key")) for name in file.upstreams)
+    names = dict.fromkeys(name for mark in marks if mark for name in variables(mark.written))
+    remedy = f"set {' or '.join(names)}" if names else "write one under `key`"
+    yield source.problem(("upstreams",), f"no upstream has a key; {remedy}")

@@ -1,0 +1,120 @@
+"""From the file to the values that the other rooms use: read, held against the schema, checked as a whole, built."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.config.check import DEFAULT_TEAM, check, prices_at, units, usable
+from gateway.config.expand import variables
+from gateway.config.model import Config, Key, Server, Store, Team, Uploads
+from gateway.config.problem import ConfigError, Problem
+from gateway.config.rows import CanRow, LimitRow, UpstreamRow
+from gateway.config.schema import File, KeyRow, TeamRow
+from gateway.config.shape import shape
+from gateway.config.source import LARGEST, Source, read
+from gateway.policy.limits import Limit
+from gateway.policy.routing import Market
+from gateway.upstreams import KINDS
+from gateway.upstreams.base import Capabilities, Upstream
+
+__all__ = ["ConfigError", "Problem", "environment", "load"]
+
+
+def environment() -> Mapping[str, str]:
+    """The environment variables as they are now."""
+    return dict(os.environ)  # noqa: TID251 - the one place; everything else is handed what it needs
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """The configuration in a file. Raises ConfigError with all that is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        words = f"the file cannot be read ({error.strerror}); config/gateway.yaml of the project is one to start from"
+        raise ConfigError(path, [Problem("", words)]) from error
+    source = read(content, environ)
+    if not source.whole:
+        raise ConfigError(path, source.problems)
+    shaped = shape(source)
+    told = {(problem.line, problem.column) for problem in source.problems}
+    others = (*shaped.problems, *check(shaped, source))  # what is said of a value that could not be read is no news
+    problems = [*source.problems, *(problem for problem in others if (problem.line, problem.column) not in told)]
+    if problems or shaped.file is None:
+        raise ConfigError(path, problems)
+    return _config(shaped.file, source)
+
+
+def _config(file: File, source: Source) -> Config:
+    rows = {name: row for name, row in file.upstreams.items() if usable(row)}
+    teams = {name: _team(name, row) for name, row in file.teams.items()}
+    return Config(
+        Server(**dict(file.server)),
+        Store(**dict(file.store)),
+        Uploads(**dict(file.uploads)),
+        Market(
+            tuple(_upstream(name, row) for name, row in rows.items()),
+            {name: prices_at(row, file.prices) for name, row in rows.items()},
+        ),
+        teams={DEFAULT_TEAM: Team(DEFAULT_TEAM), **teams},
+        keys={name: _key(name, row) for name, row in file.keys.items()},
+        upstream_limits={name: _limits(row.limits) for name, row in rows.items()},
+        notes=tuple(_left_out(name, source) for name in file.upstreams if name not in rows),
+    )
+
+
+def _upstream(name: str, row: UpstreamRow) -> Upstream:
+    kind = KINDS[row.kind]
+    return Upstream(
+        name,
+        kind,
+        row.base_url,
+        row.models,
+        _can(kind.can, row.can),
+        key=row.key,
+        priority=row.priority,
+        weight=row.weight,
+        connect_timeout=row.timeouts.connect,
+        first_byte_timeout=row.timeouts.first_byte,
+        idle_timeout=row.timeouts.idle,
+    )
+
+
+def _can(can: Capabilities, row: CanRow) -> Capabilities:
+    return replace(
+        can,
+        routes=frozenset(row.routes) or can.routes,
+        formats=frozenset(row.formats) or can.formats,
+        containers=frozenset(row.containers) or can.containers,
+        stream=can.stream if row.stream is None else row.stream,
+        chunked=can.chunked if row.chunked is None else row.chunked,
+    )
+
+
+def _team(name: str, row: TeamRow) -> Team:
+    return Team(name, row.models or None, row.upstreams or None, _limits(row.limits))
+
+
+def _key(name: str, row: KeyRow) -> Key:
+    return Key(
+        name,
+        row.team,
+        text=row.key or None,
+        models=row.models or None,
+        upstreams=row.upstreams or None,
+        limits=_limits(row.limits),
+        expires=row.expires,
+        revoked=row.revoked,
+    )
+
+
+def _limits(rows: Iterable[LimitRow]) -> tuple[Limit, ...]:
+    return tuple(Limit(row.measure, row.per, int(units(row))) for row in rows)
+
+
+def _left_out(name: str, source: Source) -> str:
+    mark = source.mark(("upstreams", name, "key"))
+    names = variables(mark.written) if mark else ()
+    remedy = f"set {' and '.join(names)} to use it" if names else "write one to use it"
+    return f"upstream {name} is left out because its key is empty; {remedy}"

@@ -1,0 +1,132 @@
+"""What may stand in the file, section by section, and the JSON Schema that editors get from it.
+
+A value that is written must fit; what is left out has the default given here. Rules that need more than one value
+are in `check.py`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.config import values
+from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, UpstreamRow
+from gateway.config.scalars import one_of, whole_number
+
+Bytes = Annotated[int, values.SIZE]
+
+
+class ServerRow(Row):
+    """Where the gateway listens."""
+
+    host: Annotated[str, values.HOST] = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: Annotated[int, whole_number(1, 65535)] = Field(8080, description="TCP port to listen on.")
+    workers: Annotated[int, whole_number(1, 256)] = Field(1, description="Processes that share the port.")
+    log: Annotated[Literal["json", "text"], one_of(("json", "text"))] = Field(
+        "json", description="Log lines for machines (json) or for people (text)."
+    )
+
+
+class StoreRow(Row):
+    """Where usage, limits and keys are kept."""
+
+    url: Annotated[str, values.STORE_URL] = Field(
+        "", repr=False, description="Redis or Valkey: redis://, rediss:// or unix://. Empty: the embedded server."
+    )
+    data: Annotated[Path, values.FOLDER] = Field(
+        Path("data"),
+        description="Folder of the embedded server, the journal and the pepper; relative to the working directory.",
+    )
+    fsync: Annotated[Literal["always", "everysec", "no"], one_of(("always", "everysec", "no"))] = Field(
+        "always", description="When the embedded server writes through to the disk."
+    )
+    pepper: Annotated[bytes | None, values.PEPPER] = Field(
+        None, repr=False, description="Secret under which keys are hashed. Empty: made once and kept in `data`."
+    )
+
+
+class UploadsRow(Row):
+    """Bounds on request bodies, in bytes: whole numbers, or with KB, MB, GB, KiB, MiB, GiB."""
+
+    max_bytes: Bytes = Field(26_214_400, description="Largest body of one request.")
+    memory_bytes: Bytes = Field(262_144, description="What of a body is held in memory; the rest goes to `folder`.")
+    total_bytes: Bytes = Field(4 * 1024**3, description="All bodies that are kept at once.")
+    folder: Annotated[Path | None, values.ANY_FOLDER] = Field(
+        None, description="Folder for what exceeds memory. Empty: the system's temporary folder."
+    )
+
+
+class TeamRow(Row):
+    """Keys that share limits."""
+
+    models: tuple[Model, ...] = Field((), min_length=1, description="Models, or patterns. Not written: all.")
+    upstreams: tuple[Name, ...] = Field((), min_length=1, description="Upstreams. Not written: all.")
+    limits: Limits = Field((), description="What all keys of the team may use together.")
+
+
+class KeyRow(TeamRow):
+    """A key that callers present."""
+
+    team: Name = Field("default", description="The team it belongs to; `default` need not be declared.")
+    key: Annotated[str, values.SECRET] = Field(
+        "", repr=False, description="Its text. Empty: made at the first start and shown once."
+    )
+    upstreams: tuple[Name, ...] = Field((), min_length=1, description="Upstreams in the order of choice.")
+    limits: Limits = Field((), description="What this key may use.")
+    expires: Annotated[float | None, values.MOMENT] = Field(
+        None, description="From when on it is refused: a date or a time, UTC unless it says otherwise."
+    )
+    revoked: Annotated[bool, values.FLAG] = Field(False, description="Refuse it from the next request on.")
+
+
+class File(Row):
+    """The configuration of audiogate."""
+
+    server: ServerRow = Field(ServerRow(), description="Where the gateway listens.")
+    store: StoreRow = Field(StoreRow(), description="Where usage, limits and keys are kept.")
+    uploads: UploadsRow = Field(UploadsRow(), description="Bounds on request bodies.")
+    upstreams: Annotated[dict[Name, UpstreamRow], Field(min_length=1), EMPTY] = Field(
+        description="The servers that requests can go to, by a name of your choice."
+    )
+    prices: Prices = Field(
+        {},
+        description="Prices by model, for every upstream without one of its own; `/v1/audio/*` is the row of requests "
+        "that name no model.",
+    )
+    teams: Annotated[dict[Name, TeamRow], EMPTY] = Field({}, description="Teams by name.")
+    keys: Annotated[dict[Name, KeyRow], EMPTY] = Field({}, description="Keys by name.")
+
+
+def json_schema() -> dict[str, object]:
+    """The JSON Schema (draft 2020-12) of the file as it is written, before `${…}` is replaced."""
+    found = _for_editors(File.model_json_schema(mode="validation"))
+    assert isinstance(found, dict)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "audiogate"}
+
+
+def schema_text() -> str:
+    """`json_schema()` as `config/audiogate.schema.json` holds it."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _for_editors(node: object) -> object:
+    """No titles made up from names; nothing where a mapping may be empty; no keys beside those of the pattern.
+
+    Defaults stay where they are a value that could be written.
+    """
+    if isinstance(node, list):
+        return [_for_editors(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    kept = {key: _for_editors(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))}
+    if kept.get("default") in (None, "", "0") or isinstance(kept["default"], list | dict):
+        kept.pop("default", None)
+    if "patternProperties" in kept:
+        kept["additionalProperties"] = False
+    if kept.get("type") == "object":
+        kept["type"] = ["object", "null"]
+    if kept.get("type") == "array" and "minItems" not in kept:
+        kept["type"] = ["array", "null"]
+    return kept

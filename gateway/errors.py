@@ -1,0 +1,222 @@
+"""The table of everything a caller can be told went wrong. Pure.
+
+One row per error: HTTP status, OpenAI's `type` and `code`, the message, and what the SDK shall do next
+(`x-should-retry`). `web/errors.py` renders it in OpenAI's envelope; nobody else chooses a status.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Retry = Literal["sdk", "yes", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of error.
+
+    `message` is a format string; `retry` is what `x-should-retry` says: "sdk" leaves it to the SDK's own table.
+    """
+
+    status: int
+    type: str
+    code: str | None
+    message: str
+    param: str | None = None
+    retry: Retry = "sdk"
+
+
+_CALLER = "invalid_request_error"
+_SERVER = "server_error"
+
+ROWS: Mapping[str, Row] = {
+    # authenticate
+    "no_key": Row(
+        401,
+        _CALLER,
+        None,
+        "You didn't provide an API key. Send it in the Authorization header: Authorization: Bearer YOUR_KEY.",
+    ),
+    "bad_key": Row(
+        401,
+        _CALLER,
+        "invalid_api_key",
+        "Incorrect API key provided: {shown}. Ask whoever runs this gateway for a key.",
+    ),
+    "revoked_key": Row(401, _CALLER, "invalid_api_key", "This API key has been revoked: {shown}. Ask for a new one."),
+    "expired_key": Row(401, _CALLER, "invalid_api_key", "This API key has expired: {shown}. Ask for a new one."),
+    # receive
+    "too_large": Row(
+        413,
+        _SERVER,
+        None,
+        "Maximum content size limit ({limit}) exceeded ({got} bytes read). Send a smaller or more compressed file.",
+        retry="no",
+    ),
+    "bad_form": Row(400, _CALLER, "invalid_form", "The multipart form could not be read: {why}."),
+    "incomplete_form": Row(
+        400,
+        _CALLER,
+        "incomplete_multipart",
+        "The upload ended before the form did: the final boundary is missing. Send the whole body.",
+    ),
+    "bad_content_type": Row(
+        400,
+        _CALLER,
+        "invalid_content_type",
+        "Expected Content-Type {expected}, got {got}.",
+    ),
+    "bad_json": Row(400, _CALLER, "invalid_json", "We could not parse the JSON body of your request: {why}."),
+    "missing": Row(400, _CALLER, "missing_required_parameter", "Missing required parameter: '{param}'."),
+    "repeated": Row(400, _CALLER, "invalid_value", "Parameter '{param}' was given more than once; send it once."),
+    "invalid": Row(400, _CALLER, "invalid_value", "Invalid value for '{param}': {why}."),
+    "empty_file": Row(400, _CALLER, "empty_file", "The uploaded file is empty.", param="file"),
+    "client_gone": Row(499, _CALLER, "client_closed_request", "The client closed the connection.", retry="no"),
+    "spool_full": Row(
+        503,
+        _SERVER,
+        "overloaded",
+        "The gateway has no room for another upload right now. Please try again shortly.",
+        retry="yes",
+    ),
+    # plan
+    "no_route": Row(404, _CALLER, None, "Invalid URL ({method} {path})"),
+    "bad_method": Row(
+        405,
+        _CALLER,
+        None,
+        "Not allowed to {method} on {path} (HINT: Perhaps you meant to use a different HTTP method?)",
+    ),
+    "no_model": Row(
+        404,
+        _CALLER,
+        "model_not_found",
+        "The model `{model}` does not exist or you do not have access to it.",
+        param="model",
+    ),
+    "no_upstream": Row(
+        403,
+        _CALLER,
+        "upstream_not_allowed",
+        "This key may not use any upstream that serves this request.",
+    ),
+    "bad_format": Row(
+        400,
+        _CALLER,
+        "unsupported_value",
+        "response_format '{value}' is not compatible with model '{model}'. Use {choice} instead.",
+        param="response_format",
+    ),
+    # admit
+    "rate_limit": Row(
+        429,
+        "requests",
+        "rate_limit_exceeded",
+        "Rate limit reached for {scope} on {measure} per {per}: Limit {limit}, Used {used}, Requested {asked}. "
+        "Please try again in {wait}.",
+        retry="yes",
+    ),
+    "quota": Row(
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "You exceeded the current quota of {scope}: {measure} per {per}: Limit {limit}, Used {used}, "
+        "Requested {asked}. {reset}",
+        retry="no",
+    ),
+    "upstreams_out_of_quota": Row(
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "Every upstream that may serve this request is out of quota. Ask whoever runs this gateway.",
+        retry="no",
+    ),
+    "store_down": Row(
+        503,
+        _SERVER,
+        "store_unavailable",
+        "The gateway cannot check quotas right now. Please try again shortly.",
+        retry="yes",
+    ),
+    # attempt and relay
+    "upstream_busy": Row(
+        429,
+        "requests",
+        "rate_limit_exceeded",
+        "Every upstream that may serve this request is busy. Please try again in {wait}.",
+        retry="yes",
+    ),
+    "upstream_refused": Row(
+        502,
+        _SERVER,
+        "upstream_refused",
+        "No upstream accepted this request. Your key is fine; whoever runs this gateway has been told.",
+    ),
+    "upstream_failed": Row(502, _SERVER, "upstream_failed", "The upstream failed to serve this request."),
+    "upstream_unreachable": Row(503, _SERVER, "upstream_unreachable", "No upstream could be reached."),
+    "upstream_timeout": Row(504, _SERVER, "upstream_timeout", "The upstream did not answer in time."),
+    "upstream_said": Row(400, _CALLER, None, "{message}"),  # status, type and code are the upstream's own
+    # the gateway itself
+    "not_ready": Row(503, _SERVER, "not_ready", "The gateway is not ready: {why}.", retry="yes"),
+    "internal": Row(
+        500,
+        _SERVER,
+        None,
+        "The server had an error while processing your request. Sorry about that!",
+    ),
+}
+
+
+@dataclass(slots=True, eq=False)
+class Refused(Exception):
+    """An answer from the table: which row, its words, and what overrides the row.
+
+    `retry_after` is in seconds; `headers` are sent besides the usual ones. Raised by doers, returned by deciders.
+    """
+
+    name: str
+    words: Mapping[str, object] = field(default_factory=dict)
+    param: str | None = None
+    retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
+    type: str | None = None
+    code: str | None = None
+
+    @property
+    def row(self) -> Row:
+        """The row of the table, with what this refusal overrides put in."""
+        row = ROWS[self.name]
+        if self.status is None:
+            return row
+        return Row(self.status, self.type or row.type, self.code, row.message, row.param, row.retry)
+
+    @property
+    def message(self) -> str:
+        """The sentence for the caller."""
+        return self.row.message.format_map({"param": self.param, **self.words})
+
+    def envelope(self) -> dict[str, dict[str, str | None]]:
+        """OpenAI's error body: four keys, always all of them."""
+        row = self.row
+        return {
+            "error": {
+                "message": self.message,
+                "type": row.type,
+                "param": self.param if self.param is not None else row.param,
+                "code": row.code,
+            }
+        }
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+def refuse(name: str, *, param: str | None = None, retry_after: float | None = None, **words: object) -> Refused:
+    """A refusal from row `name`."""
+    assert name in ROWS, f"no error named {name!r} in the table"
+    return Refused(name, words, param=param, retry_after=retry_after)
+
+
+class SetupError(Exception):
+    """The gateway cannot start. The message is one sentence that names the remedy; commands print it and exit 1."""

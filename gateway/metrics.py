@@ -1,0 +1,169 @@
+"""Every Prometheus instrument and the labels it may carry.
+
+Labels come from closed sets: routes, the configuration's models, upstreams and teams, status classes. What a caller
+makes up is counted as `other`. Over several workers the numbers live in a shared folder and are added up when read.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from gateway import __version__
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MAX_TEAMS = 200
+
+
+class Metrics:
+    """The instruments of one process. `folder` is shared by the workers, None with a single one."""
+
+    def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
+        self._models = frozenset(models)
+        self._teams = frozenset(sorted(teams)[:MAX_TEAMS])
+        self._folder = folder
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._traffic()
+        self._amounts()
+        self._upstreams()
+        self._machine()
+
+    # -- what the rooms report
+
+    def began(self) -> None:
+        """A request has come in."""
+        self.in_flight.inc()
+
+    def ended(self, labels: Mapping[str, str], *, status: int, seconds: float, first_byte: float | None) -> None:
+        """A request has been answered. `labels`: route, model, upstream, team."""
+        self.in_flight.dec()
+        known = self._known(labels)
+        self.requests.labels(**known, status_class=f"{status // 100}xx").inc()
+        self.duration.labels(route=known["route"]).observe(seconds)
+        if first_byte is not None:
+            self.first_byte.labels(route=known["route"]).observe(first_byte)
+
+    def used(self, labels: Mapping[str, str], *, seconds: float, characters: int, micro_usd: int, source: str) -> None:
+        """A request was charged. `source` says where its audio seconds were taken from."""
+        known = self._known(labels)
+        by_model = {"team": known["team"], "model": known["model"]}
+        self.audio_seconds.labels(**by_model).inc(seconds)
+        self.characters.labels(**by_model).inc(characters)
+        self.cost.labels(**by_model, upstream=known["upstream"]).inc(micro_usd)
+        self.metered.labels(source=source).inc()
+
+    def passed(self, *, received: int, sent: int) -> None:
+        """Bytes of bodies that came from a caller and went to one."""
+        self.bytes.labels(direction="in").inc(received)
+        self.bytes.labels(direction="out").inc(sent)
+
+    def attempted(self, upstream: str, outcome: str, seconds: float) -> None:
+        """An upstream was tried."""
+        self.attempts.labels(upstream=upstream, outcome=outcome).observe(seconds)
+
+    def switched(self, reason: str) -> None:
+        """A request went on to another upstream."""
+        self.retries.labels(reason=reason).inc()
+
+    def rejected(self, team: str, kind: str) -> None:
+        """A request was refused by a limit."""
+        self.rejections.labels(team=self._team(team), kind=kind).inc()
+
+    def aborted(self, phase: str) -> None:
+        """A caller went away during `phase` (a step's name)."""
+        self.aborts.labels(phase=phase).inc()
+
+    def upstream_state(self, upstream: str, *, resting: bool) -> None:
+        """Whether an upstream is passed over for now."""
+        self.up.labels(upstream=upstream).set(0 if resting else 1)
+        self.ejected.labels(upstream=upstream).set(1 if resting else 0)
+
+    def store_answered(self, script: str, seconds: float) -> None:
+        """The store answered, or failed to, within `seconds`."""
+        self.store_latency.labels(script=script).observe(seconds)
+
+    def store_failed(self, script: str) -> None:
+        """The store did not answer, or with an error."""
+        self.store_errors.labels(script=script).inc()
+
+    def render(self) -> bytes:
+        """All numbers, of all workers, in Prometheus' text format."""
+        registry = self.registry
+        if self._folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def close(self, pid: int) -> None:
+        """This worker ends: what it has in flight no longer counts."""
+        if self._folder is not None:
+            mark_process_dead(pid, path=str(self._folder))  # type: ignore[no-untyped-call]
+
+    # -- the instruments
+
+    def _traffic(self) -> None:
+        self.requests = self._counter(
+            "requests", "Requests answered.", "route", "model", "upstream", "team", "status_class"
+        )
+        self.in_flight = self._gauge("inflight_requests", "Requests being served.")
+        self.aborts = self._counter("client_aborts", "Callers that went away, by step.", "phase")
+        self.bytes = self._counter("audio_bytes", "Bytes of bodies, from callers (in) and to them (out).", "direction")
+        self.duration = self._histogram("request_duration_seconds", "From the first byte in to the last out.", "route")
+        self.first_byte = self._histogram("time_to_first_byte_seconds", "Until the first byte of the answer.", "route")
+        self.overhead = self._histogram(
+            "overhead_seconds", "Time of a request that no upstream and no caller had a part in.", buckets=FAST
+        )
+
+    def _amounts(self) -> None:
+        self.audio_seconds = self._counter("audio_seconds", "Seconds of audio transcribed.", "team", "model")
+        self.characters = self._counter("characters", "Characters spoken.", "team", "model")
+        self.cost = self._counter("cost_micro_usd", "Cost in millionths of a US dollar.", "team", "model", "upstream")
+        self.metered = self._counter("metered", "Requests charged, by where their amount was taken from.", "source")
+        self.rejections = self._counter("quota_rejections", "Requests refused by a limit.", "team", "kind")
+        self.held = self._gauge("reservations_held", "Reservations that are not settled yet.")
+        self.unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
+
+    def _upstreams(self) -> None:
+        self.attempts = self._histogram(
+            "upstream_request_duration_seconds", "Attempts, from dialling to their end.", "upstream", "outcome"
+        )
+        self.up = self._gauge("upstream_up", "1 while an upstream is used, 0 while it rests.", "upstream", mode="min")
+        self.ejected = self._gauge(
+            "upstream_ejected", "1 while an upstream rests after failures.", "upstream", mode="max"
+        )
+        self.retries = self._counter("retries", "Requests that went on to another upstream, by reason.", "reason")
+
+    def _machine(self) -> None:
+        self.store_latency = self._histogram(
+            "redis_latency_seconds", "Calls to the store, by script.", "script", buckets=FAST
+        )
+        self.store_errors = self._counter("redis_errors", "Calls to the store that failed, by script.", "script")
+        self.spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept.")
+        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran last.", mode="max")
+        self.build = self._gauge("build_info", "Always 1; the label tells the version.", "version", mode="max")
+        self.build.labels(version=__version__).set(1)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace="audiogate", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
+        live = {"min": "livemin", "max": "livemax"}.get(mode, mode)
+        return Gauge(name, text, labels, namespace="audiogate", registry=self.registry, multiprocess_mode=live)  # type: ignore[arg-type]
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
+        return Histogram(name, text, labels, namespace="audiogate", registry=self.registry, buckets=buckets)
+
+    def _known(self, labels: Mapping[str, str]) -> dict[str, str]:
+        model = labels["model"]
+        return {
+            "route": labels["route"],
+            "model": model if not model or model in self._models else "other",
+            "upstream": labels["upstream"],
+            "team": self._team(labels["team"]),
+        }
+
+    def _team(self, team: str) -> str:
+        return team if not team or team in self._teams else "other"

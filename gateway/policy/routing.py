@@ -1,0 +1,127 @@
+"""Which upstreams may serve a request, in which order. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.audio.request import OTHER, PREFIX, AudioRequest
+from gateway.errors import refuse
+from gateway.policy.keys import Caller
+from gateway.policy.pricing import Price, find
+from gateway.upstreams.base import Upstream
+
+ANY_AUDIO = PREFIX + "*"  # the price row of requests that name no model
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upstream that can serve the request, what it calls the model, and what it costs there."""
+
+    upstream: Upstream
+    model: str
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What is on offer: the upstreams and their prices by model (upstream's own row first, then the common one)."""
+
+    upstreams: tuple[Upstream, ...]
+    prices: Mapping[str, Mapping[str, Price]]
+
+    def price(self, upstream: Upstream, model: str) -> Price | None:
+        """The price of a model at an upstream, None if nobody set one. ANY_AUDIO has to be named as it is."""
+        prices = self.prices[upstream.name]
+        return prices.get(model) if model == ANY_AUDIO else find(prices, model)
+
+
+def plan(
+    request: AudioRequest,
+    caller: Caller,
+    market: Market,
+    *,
+    unhealthy: Collection[str],
+    draw: Callable[[], float],
+) -> tuple[Candidate, ...]:
+    """The candidates in the order in which they are to be tried, at least one.
+
+    Unhealthy ones go last and are never dropped: when all look bad, one of them may still answer. `draw` gives
+    numbers in [0, 1) that share out requests by weight. Raises Refused (400, 403, 404).
+    """
+    serving = _serving(request, caller, market)
+    allowed = [candidate for candidate in serving if caller.may_use_upstream(candidate.upstream.name)]
+    if not allowed:
+        raise refuse("no_upstream")
+    able = [candidate for candidate in allowed if fits(candidate.upstream, request)]
+    if not able:
+        raise bad_format(request, (candidate.upstream for candidate in allowed))
+    order = _order([candidate.upstream for candidate in able], caller, draw)
+
+    def rank(candidate: Candidate) -> tuple[bool, bool, int]:
+        upstream = candidate.upstream
+        return upstream.name in unhealthy, not _suits(upstream, request), order[upstream.name]
+
+    return tuple(sorted(able, key=rank))
+
+
+def fits(upstream: Upstream, request: AudioRequest) -> bool:
+    """Whether an upstream can give the answer that is asked for."""
+    if request.endpoint.name not in upstream.can.routes:
+        return False
+    return not _transcribes(request) or request.response_format in upstream.can.formats
+
+
+def bad_format(request: AudioRequest, upstreams: Iterable[Upstream]) -> Exception:
+    """The refusal when none of these upstreams can give the format, naming those that they can give."""
+    formats = {value for upstream in upstreams for value in upstream.can.formats}
+    choice = [value for value in request.endpoint.formats if value in formats]
+    if not _transcribes(request) or request.response_format in formats:
+        return refuse("no_upstream")
+    words = " or ".join(f"'{value}'" for value in choice)
+    return refuse("bad_format", value=request.response_format, model=request.model, choice=words)
+
+
+def models_for(caller: Caller, market: Market) -> tuple[str, ...]:
+    """The models that a caller may name, in the order of the configuration."""
+    names: dict[str, None] = {}
+    for upstream in market.upstreams:
+        if caller.may_use_upstream(upstream.name):
+            exact = (name for name in upstream.models if not set(name) & set("*?["))
+            names.update(dict.fromkeys(name for name in exact if caller.may_use_model(name)))
+    return tuple(names)
+
+
+def _serving(request: AudioRequest, caller: Caller, market: Market) -> list[Candidate]:
+    if request.endpoint is OTHER:
+        named = [(upstream, "", ANY_AUDIO) for upstream in market.upstreams]
+    elif request.model is not None and caller.may_use_model(request.model):
+        named = [(upstream, upstream.sent_model(request.model) or "", request.model) for upstream in market.upstreams]
+        named = [row for row in named if row[1]]
+    else:
+        named = []
+    priced = ((upstream, model, market.price(upstream, row)) for upstream, model, row in named)
+    found = [Candidate(upstream, model, price) for upstream, model, price in priced if price is not None]
+    if not found and request.endpoint is OTHER:
+        raise refuse("no_upstream")
+    if not found:
+        raise refuse("no_model", model=request.model)
+    return found
+
+
+def _transcribes(request: AudioRequest) -> bool:
+    return request.endpoint.reader == "form"
+
+
+def _suits(upstream: Upstream, request: AudioRequest) -> bool:
+    """Whether nothing speaks against it: streams when asked to, knows the container by its extension."""
+    can = upstream.can
+    if request.container is not None and can.containers is not None and request.container.name not in can.containers:
+        return False
+    return can.stream or not (request.stream and _transcribes(request))
+
+
+def _order(upstreams: Sequence[Upstream], caller: Caller, draw: Callable[[], float]) -> dict[str, int]:
+    if caller.upstreams is not None:
+        return {name: place for place, name in enumerate(caller.upstreams)}
+    # Efraimidis and Spirakis: sorting by draw^(1/weight) is a weighted shuffle.
+    keys = {one.name: (one.priority, -(draw() ** (1 / one.weight))) for one in upstreams}
+    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}

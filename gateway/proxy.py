@@ -1,0 +1,233 @@
+"""The story of one request, from bearer token to settled bill, in seven steps.
+
+authenticate · receive · plan · admit · attempt · relay · settle. `serve` knows no ASGI: a call comes in, a reply
+goes out. Whoever reads the reply must close it, however that ends; closing settles.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from gateway.audio.body import reader_for
+from gateway.audio.request import Endpoint, endpoint_for
+from gateway.audio.usage import tap_for
+from gateway.call import Call, Parts, Reply
+from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable
+from gateway.errors import Refused, refuse
+from gateway.ledger import Entry
+from gateway.policy import retry, routing
+from gateway.policy.keys import Caller, Presented, check_holder, read_key
+from gateway.policy.limits import Amounts, duration, reserve
+from gateway.policy.pricing import FREE
+from gateway.policy.routing import Candidate
+from gateway.store.limits import Admission, Offer, Stale
+from gateway.upload import Overlong, Sent, Unfit, Upload
+from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Verdict, judge, outgoing
+
+ERROR_BODY = 64 * 1024
+RELOADS = 3
+
+
+async def serve(call: Call, parts: Parts) -> Reply:
+    """One audio request. Raises Refused for whatever stands in its way, once it is in the books."""
+    endpoint = endpoint_for(call.method, call.path)
+    entry = parts.ledger.open(
+        Entry(call.rid, call.method, call.path, began=call.began, started=call.started, endpoint=endpoint)
+    )
+    try:
+        presented, entry.caller = await authenticate(call, parts)
+        entry.step = "receive"
+        entry.upload = upload = await receive(call, endpoint, (presented, entry.caller), parts)
+        entry.step = "admit"
+        entry.caller, plan, admission = await admit(call.rid, upload, (presented, entry.caller), parts)
+        parts.ledger.admitted(entry, _named(plan, admission.upstream))
+        entry.step = "attempt"
+        upload.fill(parts.tasks)
+        exchange = await attempt(call, entry, plan, parts)
+        entry.step = "relay"
+        return relay(entry, exchange, admission, parts)
+    except BaseException as error:
+        if isinstance(error, Refused) and error.name in ("rate_limit", "quota"):
+            parts.metrics.rejected(entry.caller.team if entry.caller else "", error.name)
+        if isinstance(error, Refused) and endpoint.reader == "form" and error.row.status >= 500:
+            # An SDK (openai-node 4) that sends a form again sends it empty and waits for ten minutes.
+            error.headers = {"x-should-retry": "false", **error.headers}
+        parts.ledger.close(entry, error=error)
+        raise
+
+
+async def authenticate(call: Call, parts: Parts) -> tuple[Presented, Caller]:
+    """Whose key is it? What does not look like one of ours is refused without asking anybody."""
+    presented = read_key(call.authorization)
+    presented_digest = parts.keys.digest(presented.text)
+    caller = await parts.keys.find(presented.kid)
+    if caller is None or caller.digest != presented_digest or caller.state != "active":
+        caller = await parts.keys.find(presented.kid, fresh=True)
+    return presented, check_holder(caller, presented, presented_digest=presented_digest, now=call.began)
+
+
+async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller], parts: Parts) -> Upload:
+    """Read the body until it can be routed: with the fields first, that is before the audio.
+
+    With the audio first it has to be read whole, so the limits that need no body are asked before.
+    """
+    if call.size is not None and call.size > parts.max_bytes:
+        raise refuse("too_large", limit=parts.max_bytes, got=call.size)
+    content_type = call.headers.get("content-type", "")
+    reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes)
+    upload = Upload(call.chunks, reader, parts.spools.open(), max_bytes=parts.max_bytes)
+    try:
+        asked = False
+        while not upload.routable:
+            await upload.pull()
+            if upload.blocked and not asked:
+                await peek(call.rid, who, parts)
+                asked = True
+    except BaseException:
+        upload.close()
+        raise
+    return upload
+
+
+async def peek(rid: str, who: tuple[Presented, Caller], parts: Parts) -> None:
+    """Is there anything left for this caller, whatever the request turns out to be? Nothing is reserved."""
+    presented, caller = who
+    upstreams = [one for one in parts.market.upstreams if caller.may_use_upstream(one.name)]
+    if not upstreams:
+        raise refuse("no_upstream")
+    free = any(price == FREE for prices in parts.market.prices.values() for price in prices.values())
+    least = Amounts(usd=0 if free else 1, ms=1)
+    try:
+        offers = [Offer(one.name, least) for one in upstreams]
+        await parts.limits.admit(rid, caller, presented, offers=offers, peek=True)
+    except Stale:
+        return  # admission reads the records again
+
+
+async def admit(
+    rid: str, upload: Upload, who: tuple[Presented, Caller], parts: Parts
+) -> tuple[Caller, tuple[Candidate, ...], Admission]:
+    """Plan, then ask the store in one round trip: key, limits and the first candidate with room."""
+    presented, caller = who
+    for _ in range(RELOADS):
+        plan = routing.plan(upload.request, caller, parts.market, unhealthy=parts.health.unhealthy(), draw=parts.draw)
+        try:
+            admission = await parts.limits.admit(rid, caller, presented, offers=_offers(plan, upload))
+            return caller, plan, admission
+        except Stale:
+            found = await parts.keys.find(caller.kid, fresh=True)
+            if found is None:
+                break
+            caller = found
+    raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
+
+
+async def attempt(call: Call, entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exchange:
+    """Try the admitted candidate, then the others as `policy/retry.py` allows. Raises Refused when none served."""
+    upload = entry.upload
+    assert upload is not None and entry.candidate is not None and entry.caller is not None
+    outcomes: list[Outcome] = []
+    left = [candidate for candidate in plan if candidate is not entry.candidate]
+    while True:
+        entry.attempts += 1
+        began = parts.clock()
+        answer = await try_one(call, entry, entry.candidate, parts)
+        outcome = Outcome(Verdict.SERVED) if isinstance(answer, Exchange) else answer
+        parts.metrics.attempted(entry.upstream, outcome.verdict, parts.clock() - began)
+        parts.health.note(entry.upstream, outcome)
+        if isinstance(answer, Exchange):
+            return answer
+        outcomes.append(outcome)
+        left = [candidate for candidate in left if routing.fits(candidate.upstream, upload.request)]
+        if outcome.verdict is Verdict.UNFIT and not left:
+            raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
+        if not left or not retry.again(outcomes, replayable=True):
+            raise retry.answer(outcomes)
+        moved = await parts.limits.switch(call.rid, entry.caller, held=entry.upstream, offers=_offers(left, upload))
+        if moved is None:
+            raise retry.answer(outcomes)
+        parts.metrics.switched(outcome.verdict)
+        entry.candidate = _named(left, moved)
+        left.remove(entry.candidate)
+
+
+async def try_one(call: Call, entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
+    """One attempt: a follower of the upload from its first byte. An answer, or why there is none to relay."""
+    upload, upstream = entry.upload, candidate.upstream
+    assert upload is not None
+    sent: list[Sent] = []
+
+    def body() -> Sent:
+        sent.append(upload.sending(candidate.model, check=lambda: routing.fits(upstream, upload.request)))
+        return sent[-1]
+
+    while True:
+        if upload.layout(candidate.model).length is None and not upstream.can.chunked:
+            await upload.whole()
+        request = outgoing(
+            upstream,
+            method=call.method,
+            path=call.path,
+            query=call.query,
+            headers=call.headers,
+            layout=upload.layout(candidate.model),
+        )
+        try:
+            exchange = await parts.client.open(upstream, request, body if call.has_body else None)
+            return await judged(exchange, entry)
+        except (Unreachable, TimedOut, BrokenOff) as error:
+            if upload.failure is not None:
+                raise upload.failure from error
+            failure = sent[-1].failure if sent else None
+            if isinstance(failure, Overlong):
+                continue  # the body is whole by now, so its length is exact
+            if isinstance(failure, Unfit):
+                return Outcome(Verdict.UNFIT)
+            return Outcome(Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.UNREACHABLE)
+        except asyncio.CancelledError:
+            entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
+            raise
+
+
+async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
+    """The exchange if it serves the request, else what its answer means. Raises TimedOut, BrokenOff."""
+    assert entry.candidate is not None
+    kind = entry.candidate.upstream.kind
+    entry.upstream_request = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
+    try:
+        served = 200 <= exchange.status < 300
+        if served and not (kind.hides_errors and _is_json(exchange) and HIDDEN_ERROR.match(await exchange.peek())):
+            return exchange
+        body = await exchange.start(ERROR_BODY)
+    except BaseException:
+        exchange.close()
+        raise
+    exchange.close()
+    return judge(kind, status=exchange.status, body=body, retry_after=exchange.headers.get("retry-after", ""))
+
+
+def relay(entry: Entry, exchange: Exchange, admission: Admission, parts: Parts) -> Reply:
+    """The answer, with the upstream's headers that a caller may see and our own; its bytes pass a tap for usage."""
+    entry.executed, entry.status = True, exchange.status
+    headers = [(name, exchange.headers[name]) for name in RETURNED if name in exchange.headers]
+    if admission.limit >= 0:
+        headers += [
+            ("x-ratelimit-limit-requests", str(admission.limit)),
+            ("x-ratelimit-remaining-requests", str(admission.remaining)),
+        ]
+        if admission.reset_ms >= 0:
+            headers.append(("x-ratelimit-reset-requests", duration(admission.reset_ms / 1000)))
+    encoded = exchange.headers.get("content-encoding", "identity") != "identity"
+    entry.tap = tap_for(exchange.headers.get("content-type", ""), encoded=encoded)
+    return Reply(exchange.status, tuple(headers), exchange, entry, parts)
+
+
+def _offers(candidates: Sequence[Candidate], upload: Upload) -> list[Offer]:
+    return [Offer(one.upstream.name, reserve(upload.request, one.price)) for one in candidates]
+
+
+def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
+    return next(one for one in candidates if one.upstream.name == name)
+
+
+def _is_json(exchange: Exchange) -> bool:
+    return "json" in exchange.headers.get("content-type", "")

@@ -1,0 +1,106 @@
+"""Runs the application: the socket, the workers, and how it all ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from gateway.app import Start, declare, embedded
+from gateway.config.model import Config
+from gateway.errors import SetupError
+from gateway.store.keys import Minted
+
+GRACE_SECONDS = 30
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. Raises SetupError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        why = error.strerror or str(error)
+        raise SetupError(
+            f"Cannot listen on {host} port {port} ({why}); stop what uses it, or choose another with --port."
+        ) from error
+    return listener
+
+
+def origin(listener: socket.socket) -> str:
+    """Where it listens, as a URL without a path."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(config: Config, listener: socket.socket, *, started: Callable[[Sequence[Minted]], None]) -> None:
+    """Serve on `listener` until SIGINT or SIGTERM; requests under way are finished first.
+
+    `started` is told the keys that were made just now, once the store is up. Raises SetupError, Refused.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    store = embedded(config)
+    try:
+        url = asyncio.run(store.start()) if store is not None else config.store.url
+        started(asyncio.run(declare(config, url)))
+        if config.server.workers == 1:
+            _server(Start(config, url)).run(sockets=[listener])
+        else:
+            _several(config, url, listener)
+    except (KeyboardInterrupt, _Stopped):
+        pass  # the server raises the signal again once it has stopped
+    finally:
+        listener.close()
+        if store is not None:
+            asyncio.run(store.stop())
+
+
+class _Stopped(BaseException):
+    """SIGTERM. Without a handler the process would end before it has tidied up."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _Stopped
+
+
+def _several(config: Config, url: str, listener: socket.socket) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="audiogate-metrics-"))
+    # The metrics library reads this where it is imported first: in the workers, which inherit it.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # noqa: TID251
+    try:
+        server = _server(Start(config, url, folder), workers=config.server.workers)
+        Multiprocess(server.config, sockets=[listener]).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server(start: Start, workers: int = 1) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            start,
+            factory=True,  # it is called in the worker
+            workers=workers,
+            http="httptools",
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )

@@ -1,0 +1,117 @@
+"""Admission: one script each for asking, and for moving to another upstream."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.policy.keys import Caller, Presented, refused_state
+from gateway.policy.limits import MEASURES, PERIODS, Amounts, Denial, Limit, denied
+from gateway.store.connection import Connection, name
+
+# A request that outlives its lease by far is gone with its gateway; the longest answer allowed is shorter.
+LEASE_MS = 15 * 60 * 1000
+_MEASURES = tuple(MEASURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A candidate as the script sees it: the upstream's name, and what the request reserves there."""
+
+    upstream: str
+    amounts: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that may go, to `upstream`. The tightest limit on requests, -1 where there is none."""
+
+    upstream: str
+    limit: int = -1
+    remaining: int = -1
+    reset_ms: int = -1
+
+
+class Stale(Exception):
+    """The records of key or team have changed since the caller was read: read them again."""
+
+
+class Limits:
+    """What `admit.lua` and `switch.lua` decide."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def admit(
+        self, rid: str, caller: Caller, presented: Presented, *, offers: Sequence[Offer], peek: bool = False
+    ) -> Admission:
+        """Check key and limits, reserve at the first upstream with room. `peek` checks alone.
+
+        Raises Refused (401, 429, 503), Stale.
+        """
+        keys = [*_scopes(caller), name("leases"), name("held"), *_upstreams(offers)]
+        args: list[str | int] = [rid, caller.digest, *caller.versions, LEASE_MS, "peek" if peek else "admit"]
+        answer = await self._connection.run("admit", keys, [*args, *_rows(offers)])
+        assert isinstance(answer, list)
+        word = answer[0]
+        if word == "ok":
+            return Admission(str(answer[1]), *(int(number) for number in answer[2:5]))
+        if word == "stale":
+            raise Stale
+        if word == "full":
+            raise denied([_denial(row, caller) for row in answer[1:]])
+        raise refused_state(str(answer[1]) if word == "state" else word, presented)
+
+    async def switch(self, rid: str, caller: Caller, *, held: str, offers: Sequence[Offer]) -> str | None:
+        """Move the reservation from upstream `held` to the first of `offers` with room; None where none has.
+
+        Raises Refused (503).
+        """
+        keys = [*_scopes(caller), name("held"), upstream_key(held), *_upstreams(offers)]
+        answer = await self._connection.run("switch", keys, [rid, held, *_rows(offers)])
+        assert isinstance(answer, list)
+        return str(answer[1]) if answer[0] == "ok" else None
+
+
+def upstream_key(upstream: str) -> str:
+    """Where an upstream's scope stands."""
+    return name("u", upstream)
+
+
+def limits_text(limits: Sequence[Limit]) -> list[object]:
+    """Limits as `declare.lua` takes them."""
+    most = min((limit.amount for limit in limits if not limit.per), default=0)
+    rows = [
+        [_MEASURES.index(limit.measure) + 1, PERIODS.index(limit.per) + 1, limit.amount]
+        for limit in limits
+        if limit.per
+    ]
+    return [most, *rows]
+
+
+def _scopes(caller: Caller) -> tuple[str, str]:
+    return name("k", caller.kid), name("t", caller.team)
+
+
+def _upstreams(offers: Sequence[Offer]) -> list[str]:
+    return [upstream_key(offer.upstream) for offer in offers]
+
+
+def _rows(offers: Sequence[Offer]) -> list[str | int]:
+    found: list[str | int] = []
+    for offer in offers:
+        found += [offer.upstream, offer.amounts.usd, offer.amounts.ms, offer.amounts.characters]
+    return found
+
+
+def _denial(row: Sequence[object], caller: Caller) -> Denial:
+    scope, candidate = str(row[0]), str(row[1])
+    measure, window, limit, used, asked, wait = (int(str(number)) for number in row[2:8])
+    names = {"key": caller.name, "team": caller.team, "upstream": candidate}
+    per = PERIODS[window - 1] if window else ""
+    return Denial(
+        scope,
+        names[scope],
+        Limit(_MEASURES[measure - 1], per, limit),
+        used=used,
+        asked=asked,
+        wait_ms=None if wait < 0 else wait,
+    )

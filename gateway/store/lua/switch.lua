@@ -1,0 +1,34 @@
+-- Move a reservation to another upstream, at that one's price. All or nothing.
+-- KEYS: 1 key scope, 2 team scope, 3 reservations, 4 scope of the upstream that holds it now, 5... candidates
+-- ARGV: 1 request id, 2 name of the upstream that holds it now, 3... per candidate: name, usd, ms, characters
+-- Returns {"ok", candidate's name} | {"gone"} (no such reservation there) | {"full", denial, ...} as admit.lua
+
+local packed = redis.call('HGET', KEYS[3], ARGV[1])
+if not packed then return {'gone'} end
+local held = cmsgpack.unpack(packed)
+local candidates = read_candidates(3, 5)
+for _, candidate in ipairs(candidates) do  -- asked again after an answer was lost: it is already there
+  if held[3] == candidate.name and held[3] ~= ARGV[2] then return {'ok', held[3]} end
+end
+if held[3] ~= ARGV[2] then return {'gone'} end
+
+local key = {s = load(KEYS[1]), rows = rows_of(KEYS[1])}
+local team = {s = load(KEYS[2]), rows = rows_of(KEYS[2])}
+reserve(key.s, held[4], -1)
+reserve(team.s, held[4], -1)
+local chosen, denials = choose(key, team, candidates)
+if not chosen then return {'full', unpack(denials)} end
+local candidate = candidates[chosen]
+
+local from = load(KEYS[4])
+reserve(from, held[4], -1)
+save(KEYS[4], from)
+local to = load(candidate.key)
+reserve(to, candidate.amounts, 1)
+save(candidate.key, to)
+reserve(key.s, candidate.amounts, 1)
+reserve(team.s, candidate.amounts, 1)
+save(KEYS[1], key.s)
+save(KEYS[2], team.s)
+redis.call('HSET', KEYS[3], ARGV[1], cmsgpack.pack({KEYS[1], KEYS[2], candidate.name, candidate.amounts, held[5]}))
+return {'ok', candidate.name}

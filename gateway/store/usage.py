@@ -1,0 +1,111 @@
+"""What was used: each request settled once, and the sums that pages and commands read."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import cast
+
+from redis.exceptions import RedisError
+
+from gateway.errors import refuse
+from gateway.policy.limits import Amounts
+from gateway.store.connection import Connection, name
+from gateway.store.limits import upstream_key
+
+SETTLED_TTL = 24 * 3600
+HOURS_TTL = 90 * 24 * 3600
+DAYS_TTL = 400 * 24 * 3600
+DIMENSIONS = ("team", "key", "model", "upstream", "route")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A request's end, for the store.
+
+    `used` is charged to the limits of key, team and upstream; `sums` (name to amount) are added to the usage of the
+    hour and day in which the request began (`began`, seconds since 1970); `record` is kept as it is.
+    """
+
+    rid: str
+    kid: str
+    team: str
+    model: str
+    upstream: str
+    route: str
+    began: float
+    used: Amounts
+    sums: Mapping[str, int]
+    record: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Sums of one day for one combination of DIMENSIONS; `key` is the key's public id."""
+
+    day: date
+    team: str
+    key: str
+    model: str
+    upstream: str
+    route: str
+    sums: Mapping[str, int]
+
+
+class Usage:
+    """Settled requests."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def settle(self, one: Settlement) -> bool:
+        """Charge and record a request; False if that was done before. Raises Refused (503): ask again."""
+        began = datetime.fromtimestamp(one.began, UTC)
+        hour, day = began.strftime("%Y%m%d%H"), began.strftime("%Y%m%d")
+        keys = [
+            name("k", one.kid),
+            name("t", one.team),
+            upstream_key(one.upstream),
+            name("leases"),
+            name("held"),
+            name("done", hour),
+            name("hour", hour),
+            name("day", day),
+            name("usage"),
+        ]
+        used = (one.used.usd, one.used.ms, one.used.characters, one.used.requests)
+        prefix = "|".join(part.replace("|", "_") for part in (one.team, one.kid, one.model, one.upstream, one.route))
+        args: list[str | int] = [one.rid, one.upstream, *used, SETTLED_TTL, HOURS_TTL, DAYS_TTL, prefix + "|"]
+        sums = {metric: amount for metric, amount in one.sums.items() if amount}
+        args.append(len(sums))
+        for metric, amount in sums.items():
+            args += [metric, amount]
+        for field_name, value in one.record.items():
+            args += [field_name, value]
+        answer = await self._connection.run("settle", keys, args)
+        return answer == "settled"
+
+    async def days(self, first: date, last: date) -> AsyncIterator[UsageRow]:
+        """The sums of each day from `first` to `last`. Raises Refused (503)."""
+        day = first
+        while day <= last:
+            try:
+                fields = cast(
+                    "dict[str, str]", await self._connection.client.hgetall(name("day", day.strftime("%Y%m%d")))
+                )
+            except RedisError as error:
+                raise refuse("store_down", retry_after=1) from error
+            rows: dict[tuple[str, ...], dict[str, int]] = {}
+            for field_name, amount in fields.items():
+                *parts, metric = field_name.split("|")
+                rows.setdefault(tuple(parts), {})[metric] = int(amount)
+            for parts_, sums in sorted(rows.items()):
+                yield UsageRow(day, **dict(zip(DIMENSIONS, parts_, strict=True)), sums=sums)
+            day += timedelta(days=1)
+
+    async def key_names(self) -> dict[str, str]:
+        """Names of keys by public id. Raises Refused (503)."""
+        try:
+            names = cast("dict[str, str]", await self._connection.client.hgetall(name("names")))
+        except RedisError as error:
+            raise refuse("store_down", retry_after=1) from error
+        return {kid: key for key, kid in names.items()}

@@ -1,0 +1,148 @@
+"""A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
+
+from collections.abc import AsyncIterator, Callable
+
+from gateway.audio.body import Reader
+from gateway.audio.request import AudioRequest, Layout
+from gateway.errors import Refused, refuse
+from gateway.spool import Spool
+from gateway.tasks import Tasks
+
+
+class Unfit(Exception):
+    """What is being sent must not be completed: a field that came late asks for another upstream."""
+
+
+class Overlong(Exception):
+    """The body came out longer than was announced to the upstream: it has to be sent again, whole."""
+
+
+class Upload:
+    """One body: read by `reader`, kept in `spool`, at most `max_bytes` long."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], reader: Reader, spool: Spool, *, max_bytes: int) -> None:
+        self.received = 0
+        self._chunks = chunks
+        self._reader = reader
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._cancel: Callable[[], object] | None = None
+
+    @property
+    def request(self) -> AudioRequest:
+        """What is known of the request so far; final once `complete`."""
+        return self._reader.request
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body is here and passed every check."""
+        return self._spool.complete
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the body will never be whole, if so."""
+        return self._spool.failure
+
+    @property
+    def routable(self) -> bool:
+        """Whether an upstream can be chosen."""
+        return self._reader.routable
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the whole body has to be read before an upstream can be chosen."""
+        return self._reader.blocked
+
+    async def pull(self) -> None:
+        """Read one piece of the body. Raises Refused for what is wrong with it."""
+        try:
+            data = await anext(self._chunks, None)
+            if data is None:
+                self._reader.close()
+                self._spool.finish()
+                return
+            self.received += len(data)
+            if self.received > self._max_bytes:
+                raise refuse("too_large", limit=self._max_bytes, got=self.received)
+            self._spool.append(self._reader.feed(data))
+        except Refused as error:
+            self._spool.fail(error)
+            raise
+
+    def fill(self, tasks: Tasks) -> None:
+        """Read the rest in the background; what goes wrong reaches whoever follows."""
+        if not self.complete:
+            self._cancel = tasks.spawn(self._rest(), name="upload").cancel
+
+    def sending(self, model: str, *, check: Callable[[], bool]) -> "Sent":
+        """The body as it goes out to an upstream that calls the model `model`.
+
+        `check` is asked when the body is whole and before its last bytes go out: may it be completed?
+        """
+        return Sent(self._spool, self._reader.layout(model), check)
+
+    def layout(self, model: str) -> Layout:
+        """How the body goes out, with its length if that is known."""
+        return self._reader.layout(model)
+
+    async def whole(self) -> None:
+        """Wait until the body is here. Raises what went wrong with it."""
+        await self._spool.whole()
+
+    def audio(self) -> tuple[int, int, int] | None:
+        """File descriptor, offset and size of the audio in it, None where there is none or it is not whole."""
+        size = self._reader.file_size
+        if not self.complete or size is None:
+            return None
+        return self._spool.fileno(), self._reader.file_at, size
+
+    def stop(self) -> None:
+        """Read no more of it."""
+        if self._cancel is not None:
+            self._cancel()
+            self._cancel = None
+
+    def close(self) -> None:
+        """Forget it."""
+        self.stop()
+        self._spool.close()
+
+    async def _rest(self) -> None:
+        try:
+            while not self.complete:
+                await self.pull()
+        except Refused:
+            return  # the spool has it, and so have its followers
+
+
+class Sent:
+    """One attempt's body: the spool's bytes with the splices put in, and the closing once it may be completed."""
+
+    def __init__(self, spool: Spool, layout: Layout, check: Callable[[], bool]) -> None:
+        self.done = False
+        self.failure: Exception | None = None
+        self._spool, self._layout, self._check = spool, layout, check
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        sent = 0
+        splices = list(self._layout.splices)
+        async for at, data in self._spool.follow():
+            while splices and splices[0][0] < at + len(data):
+                offset, insert = splices.pop(0)
+                yield data[: offset - at] + insert
+                sent += offset - at + len(insert)
+                data, at = data[offset - at :], offset
+            yield data
+            sent += len(data)
+        if not self._check():
+            self.failure = Unfit()
+            raise self.failure
+        last = b"".join(insert for _, insert in splices) + self._layout.closing
+        if self._layout.length is not None:
+            missing = self._layout.length - sent - len(last)
+            if missing < 0:
+                self.failure = Overlong()
+                raise self.failure
+            last += (b"\r\n" * missing)[:missing]
+        if last:
+            yield last

@@ -1,0 +1,129 @@
+"""The audio routes as a plain ASGI endpoint: a request in, `proxy.serve`, the answer out."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.call import Call, Parts, Reply
+from gateway.client import BrokenOff
+from gateway.errors import Refused, refuse
+from gateway.proxy import serve
+from gateway.web.errors import Rendered, rendered
+
+log = logging.getLogger("audiogate")
+COMMON = (("openai-version", "2020-10-01"),)
+
+
+class Body:
+    """A request's body as ASGI brings it, and afterwards the news that the caller has hung up."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.gone = False
+        self._receive = receive
+        self._ended = asyncio.Event()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body's pieces. Raises Refused("client_gone") when the caller goes away before the end."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise refuse("client_gone")
+            if data := message.get("body", b""):
+                yield data
+            if not message.get("more_body", False):
+                self._ended.set()
+                return
+
+    async def hang_up(self, work: "asyncio.Task[object]") -> None:
+        """Wait until the caller goes away, then cancel `work`."""
+        await self._ended.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        work.cancel()
+
+
+class AudioEndpoint:
+    """Everything under /v1/audio/. `wall` gives seconds since 1970."""
+
+    def __init__(self, parts: Parts, *, wall: Callable[[], float]) -> None:
+        self._parts = parts
+        self._wall = wall
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. A caller that hangs up cancels it."""
+        body = Body(receive)
+        call = self._call(scope, body)
+        work = asyncio.current_task()
+        assert work is not None
+        watch = self._parts.tasks.spawn(body.hang_up(work), name=f"watch {call.rid}")
+        try:
+            await self._answer(call, send)
+        except asyncio.CancelledError:
+            if not body.gone:
+                raise
+            work.uncancel()
+        finally:
+            watch.cancel()
+
+    def _call(self, scope: Scope, body: Body) -> Call:
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        size = next((value for name, value in pairs if name == "content-length"), None)
+        return Call(
+            rid=scope["audiogate.rid"],
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=dict(reversed(pairs)),
+            authorization=tuple(value for name, value in pairs if name == "authorization"),
+            size=int(size) if size is not None else None,
+            chunks=body.chunks(),
+            began=self._wall(),
+            started=self._parts.clock(),
+        )
+
+    async def _answer(self, call: Call, send: Send) -> None:
+        try:
+            reply = await serve(call, self._parts)
+        except Refused as refusal:
+            await _send_whole(send, rendered(refusal))
+        except Exception:
+            log.exception("request %s failed", call.rid)
+            await _send_whole(send, rendered(refuse("internal")))
+        else:
+            await _relay(reply, send)
+
+
+async def _relay(reply: Reply, send: Send) -> None:
+    error: BaseException | None = None
+    try:
+        await send(_start(reply.status, (*reply.headers, *COMMON)))
+        async for piece in reply.pieces():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    except BrokenOff:
+        error = refuse("upstream_failed")
+        if dict(reply.headers).get("content-type", "").startswith("text/event-stream"):
+            event = b"data: " + json.dumps(error.envelope()).encode() + b"\n\n"
+            await send({"type": "http.response.body", "body": event})
+        # Otherwise the answer stays unfinished: the server drops the connection, so that nobody takes it for whole.
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        reply.close(error=error)
+
+
+async def _send_whole(send: Send, answer: Rendered) -> None:
+    status, headers, body = answer
+    await send(_start(status, (*headers, *COMMON)))
+    await send({"type": "http.response.body", "body": body})
+
+
+def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}

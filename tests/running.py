@@ -1,0 +1,143 @@
+"""A gateway that really runs: uvicorn on an ephemeral port, a real store, upstreams of the test's choosing."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+import uvicorn
+
+from gateway.app import Gateway, Start, declare
+from gateway.config.model import Config, Key, Server, Store, Team, Uploads
+from gateway.policy.keys import mint
+from gateway.policy.limits import Limit
+from gateway.policy.pricing import Price
+from gateway.policy.routing import ANY_AUDIO, Market
+from gateway.upstreams import KINDS
+from gateway.upstreams.base import Upstream
+
+PEPPER = b"pepper of the tests, 32 bytes long"
+WHISPER = Price(per_minute=Decimal("0.006"))
+TTS = Price(per_1m_characters=Decimal(15))
+PRICES = {
+    "whisper-1": WHISPER,
+    "gpt-4o-transcribe": WHISPER,
+    "tts-1": TTS,
+    ANY_AUDIO: Price(per_request=Decimal("0.001")),
+}
+MODELS = {"whisper-1": "whisper-1", "gpt-4o-transcribe": "gpt-4o-transcribe", "tts-1": "tts-1"}
+
+
+def key_text(number: int = 1) -> str:
+    """A well-formed key, the same for the same number."""
+    return mint(number.to_bytes(33, "little"))
+
+
+def upstream(name: str, url: str, *, kind: str = "openai", **more: object) -> Upstream:
+    """An upstream at `url`, with a key of its own."""
+    facts: dict[str, object] = {"models": MODELS, "key": f"sk-secret-of-{name}", "can": KINDS[kind].can, **more}
+    return Upstream(name, KINDS[kind], url, **facts)  # type: ignore[arg-type]
+
+
+def configured(
+    data: Path,
+    *upstreams: Upstream,
+    url: str = "",
+    keys: Mapping[str, Key] | None = None,
+    teams: Mapping[str, Team] | None = None,
+    prices: Mapping[str, Price] | None = None,
+    upstream_limits: Mapping[str, tuple[Limit, ...]] | None = None,
+    uploads: Uploads | None = None,
+) -> Config:
+    """A configuration: one key `alice` of team `default` unless said otherwise."""
+    rows = {one.name: prices if prices is not None else PRICES for one in upstreams}
+    return Config(
+        server=Server(),
+        store=Store(data=data, url=url, pepper=PEPPER),
+        uploads=uploads or Uploads(),
+        market=Market(upstreams, rows),
+        teams=teams or {"default": Team("default")},
+        keys=keys or {"alice": Key("alice", "default", key_text())},
+        upstream_limits=upstream_limits or {one.name: () for one in upstreams},
+    )
+
+
+@dataclass
+class Running:
+    """A running gateway: `url` ends in /v1; `key` is alice's."""
+
+    url: str
+    app: Gateway
+    key: str
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return self.url.removesuffix("/v1")
+
+    def client(self, key: str | None = None) -> httpx2.AsyncClient:
+        """An HTTP client with the key."""
+        headers = {"authorization": f"Bearer {key or self.key}"}
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+
+    async def records(self, count: int = 1) -> list[dict[str, str]]:
+        """Wait for `count` usage records and return them all."""
+        found = await until(lambda: self._records(), lambda rows: len(rows) >= count)
+        assert len(found) == count, found
+        return found
+
+    async def _records(self) -> list[dict[str, str]]:
+        rows = await self.app.connection.client.xrange("{ag}:usage")
+        return [cast("dict[str, str]", fields) for _, fields in rows]
+
+    async def numbers(self, scope: str) -> str:
+        """The packed numbers of a scope, as the store keeps them (for equality only)."""
+        return str(await self.app.connection.client.execute_command("HGET", scope, "s", NEVER_DECODE=True))
+
+    async def idle(self) -> None:
+        """Wait until nothing is being settled and nothing is held."""
+
+        async def left() -> int:
+            held = int(await self.app.connection.client.hlen("{ag}:held"))
+            return held + len([task for task in asyncio.all_tasks() if task.get_name().startswith("settle")])
+
+        await until(left, lambda count: count == 0)
+
+
+async def until(look: Callable[[], Awaitable[Any]], good: Callable[[Any], object], *, seconds: float = 10.0) -> Any:
+    """Look again and again until what is seen is good."""
+    async with asyncio.timeout(seconds):
+        while not good(found := await look()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+@asynccontextmanager
+async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
+    """Run the gateway with this configuration on the store at `url`."""
+    config = replace(config, store=replace(config.store, url=url))
+    await declare(config, url)
+    app = Gateway(Start(config, url))
+    server = uvicorn.Server(
+        uvicorn.Config(app, http="httptools", ws="none", loop="none", log_config=None, access_log=False, lifespan="on")
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        task = asyncio.ensure_future(server.serve(sockets=[listener]))
+
+        async def started() -> bool:
+            return server.started or task.done()
+
+        await until(started, bool)
+        key = next((key.text for key in config.keys.values() if key.text), "") or ""
+        try:
+            yield Running(f"http://127.0.0.1:{port}/v1", app, key)
+        finally:
+            server.should_exit = True
+            await task

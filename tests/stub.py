@@ -1,0 +1,197 @@
+"""A scripted upstream on a real socket that records what it received, byte by byte and when."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import BytesParser
+
+
+@dataclass
+class Seen:
+    """One request as the upstream saw it. `whole` tells whether its body came to a proper end."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytearray = field(default_factory=bytearray)
+    whole: bool = False
+    grew: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def parts(self) -> list[Message]:
+        """The parts of a multipart body, in order."""
+        head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
+        payload = BytesParser().parsebytes(head + bytes(self.body)).get_payload()
+        assert isinstance(payload, list), payload
+        return payload
+
+    @property
+    def fields(self) -> list[tuple[str, bytes]]:
+        """Names and bytes of all parts, in order."""
+        return [
+            (str(part.get_param("name", header="content-disposition")), part.get_payload(decode=True))
+            for part in self.parts
+        ]
+
+    @property
+    def json(self) -> dict[str, object]:
+        """A JSON body."""
+        return json.loads(self.body)
+
+    async def has(self, size: int) -> None:
+        """Wait until at least `size` bytes of the body have come."""
+        async with asyncio.timeout(10):
+            while len(self.body) < size:
+                self.grew.clear()
+                await self.grew.wait()
+
+
+@dataclass
+class Answer:
+    """What to say. `pieces` are sent one by one; `cut` breaks the connection off after them. `early`: do not wait
+    for the request's body. `gate` holds back the pieces after the first until it is set; `refuse` closes at once."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    pieces: tuple[bytes, ...] = (b'{"text":"hello"}',)
+    content_type: str = "application/json"
+    cut: bool = False
+    early: bool = False
+    refuse: bool = False
+    chunked: bool = False
+    gate: asyncio.Event | None = None
+
+
+def said(text: str = "hello", *, status: int = 200, **more: object) -> Answer:
+    """A JSON answer with a text, or any fields."""
+    return Answer(status=status, pieces=(json.dumps({"text": text, **more}).encode(),))
+
+
+def failed(
+    status: int, message: str = "no", *, code: object = None, kind: str = "new_api_error", **headers: str
+) -> Answer:
+    """A JSON error."""
+    error = {"message": message, "type": kind, "param": "", "code": code}
+    return Answer(status=status, headers=headers, pieces=(json.dumps({"error": error}).encode(),))
+
+
+Script = Callable[[Seen], Answer | Awaitable[Answer]]
+
+
+class Stub:
+    """The upstream. `answers` are used up in order, the last one stays."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.answers: list[Answer] = [said()]
+        self.arrived = asyncio.Event()
+        self.closed = asyncio.Event()  # a client went away
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, with /v1."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def request(self, number: int = 0) -> Seen:
+        """Wait until request `number` has begun."""
+        async with asyncio.timeout(10):
+            while len(self.seen) <= number:
+                self.arrived.clear()
+                await self.arrived.wait()
+        return self.seen[number]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.closed.set()
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        seen = Seen(method, target, headers)
+        self.seen.append(seen)
+        self.arrived.set()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer.refuse:
+            writer.transport.abort()
+            return False
+        if not answer.early:
+            await _read_body(reader, seen)
+        await _write(writer, answer)
+        return not answer.early and not answer.cut
+
+
+async def _read_body(reader: asyncio.StreamReader, seen: Seen) -> None:
+    if "chunked" in seen.headers.get("transfer-encoding", ""):
+        while size := int((await reader.readline()).strip() or b"0", 16):
+            seen.body += (await reader.readexactly(size + 2))[:-2]
+            seen.grew.set()
+        await reader.readline()
+    else:
+        left = int(seen.headers.get("content-length", "0"))
+        while left:
+            data = await reader.read(min(left, 65536))
+            if not data:
+                raise ConnectionError("cut off")
+            left -= len(data)
+            seen.body += data
+            seen.grew.set()
+    seen.whole = True
+    seen.grew.set()
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    headers = {"content-type": answer.content_type, **answer.headers}
+    if answer.chunked or answer.gate is not None:
+        headers["transfer-encoding"] = "chunked"
+    elif "content-length" not in headers:
+        headers["content-length"] = str(sum(map(len, answer.pieces)))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    writer.write(f"HTTP/1.1 {answer.status} X\r\n{lines}\r\n".encode())
+    chunked = headers.get("transfer-encoding") == "chunked"
+    for number, piece in enumerate(answer.pieces):
+        if number and answer.gate is not None:
+            await answer.gate.wait()
+        writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        await writer.drain()
+    if answer.cut:
+        writer.transport.abort() if not answer.pieces else writer.close()
+        return
+    if chunked:
+        writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+@asynccontextmanager
+async def stub() -> AsyncIterator[Stub]:
+    """A running upstream."""
+    one = Stub()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        await one.serve(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    one.port = server.sockets[0].getsockname()[1]
+    try:
+        yield one
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
