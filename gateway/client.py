@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Protocol
 
 import aiohttp
+from yarl import URL
 
 from gateway.upstreams.base import Outgoing, Upstream
 
@@ -138,7 +139,7 @@ class Client:
         async with asyncio.timeout(upstream.first_byte_timeout if empty else None) as deadline:
             response = await self._session.request(
                 request.method,
-                request.url,
+                URL(request.url, encoded=True),  # as it came: nothing is decoded, nothing made shorter
                 headers=headers,
                 data=None if empty else _watched(sending, deadline, upstream.first_byte_timeout),
                 allow_redirects=False,

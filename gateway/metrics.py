@@ -46,11 +46,17 @@ class Metrics:
         if first_byte is not None:
             self.first_byte.labels(route=known["route"]).observe(first_byte)
 
+    def admitted(self, team: str, *, seconds: float, window: str, remaining: float) -> None:
+        """A request was let in after `seconds` of our own; its team's tightest `window` has `remaining` (0-1) left."""
+        self.overhead.observe(seconds)
+        if window:
+            self.remaining.labels(team=self._team(team), window=window).set(remaining)
+
     def used(self, labels: Mapping[str, str], *, seconds: float, characters: int, micro_usd: int, source: str) -> None:
         """A request was charged. `source` says where its audio seconds were taken from."""
         known = self._known(labels)
         by_model = {"team": known["team"], "model": known["model"]}
-        self.audio_seconds.labels(**by_model).inc(seconds)
+        self.audio_seconds.labels(**by_model, direction="in").inc(seconds)
         self.characters.labels(**by_model).inc(characters)
         self.cost.labels(**by_model, upstream=known["upstream"]).inc(micro_usd)
         self.metered.labels(source=source).inc()
@@ -114,15 +120,22 @@ class Metrics:
         self.duration = self._histogram("request_duration_seconds", "From the first byte in to the last out.", "route")
         self.first_byte = self._histogram("time_to_first_byte_seconds", "Until the first byte of the answer.", "route")
         self.overhead = self._histogram(
-            "overhead_seconds", "Time of a request that no upstream and no caller had a part in.", buckets=FAST
+            "overhead_seconds", "Until a request is let in, without waiting for its caller.", buckets=FAST
         )
 
     def _amounts(self) -> None:
-        self.audio_seconds = self._counter("audio_seconds", "Seconds of audio transcribed.", "team", "model")
+        self.audio_seconds = self._counter("audio_seconds", "Seconds of audio.", "direction", "team", "model")
         self.characters = self._counter("characters", "Characters spoken.", "team", "model")
         self.cost = self._counter("cost_micro_usd", "Cost in millionths of a US dollar.", "team", "model", "upstream")
         self.metered = self._counter("metered", "Requests charged, by where their amount was taken from.", "source")
         self.rejections = self._counter("quota_rejections", "Requests refused by a limit.", "team", "kind")
+        self.remaining = self._gauge(
+            "quota_remaining_ratio",
+            "What is left of a team's limits in the window that is used up furthest, 0 to 1.",
+            "team",
+            "window",
+            mode="recent",
+        )
         self.held = self._gauge("reservations_held", "Reservations that are not settled yet.")
         self.unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
 
@@ -150,7 +163,7 @@ class Metrics:
         return Counter(name, text, labels, namespace="audiogate", registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
-        live = {"min": "livemin", "max": "livemax"}.get(mode, mode)
+        live = {"min": "livemin", "max": "livemax", "recent": "livemostrecent"}.get(mode, mode)
         return Gauge(name, text, labels, namespace="audiogate", registry=self.registry, multiprocess_mode=live)  # type: ignore[arg-type]
 
     def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:

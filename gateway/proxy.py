@@ -29,17 +29,21 @@ RELOADS = 3
 
 async def serve(call: Call, parts: Parts) -> Reply:
     """One audio request. Raises Refused for whatever stands in its way, once it is in the books."""
-    endpoint = endpoint_for(call.method, call.path)
-    entry = parts.ledger.open(
-        Entry(call.rid, call.method, call.path, began=call.began, started=call.started, endpoint=endpoint)
-    )
+    entry = parts.ledger.open(Entry(call.rid, call.method, call.path, began=call.began, started=call.started))
     try:
+        entry.endpoint = endpoint = endpoint_for(call.method, call.path)
         presented, entry.caller = await authenticate(call, parts)
         entry.step = "receive"
         entry.upload = upload = await receive(call, endpoint, (presented, entry.caller), parts)
         entry.step = "admit"
         entry.caller, plan, admission = await admit(call.rid, upload, (presented, entry.caller), parts)
         parts.ledger.admitted(entry, _named(plan, admission.upstream))
+        parts.metrics.admitted(
+            entry.caller.team,
+            seconds=parts.clock() - call.started - upload.waited,
+            window=admission.team_window,
+            remaining=admission.team_remaining,
+        )
         entry.step = "attempt"
         upload.fill(parts.tasks)
         exchange = await attempt(call, entry, plan, parts)
@@ -48,7 +52,7 @@ async def serve(call: Call, parts: Parts) -> Reply:
     except BaseException as error:
         if isinstance(error, Refused) and error.name in ("rate_limit", "quota"):
             parts.metrics.rejected(entry.caller.team if entry.caller else "", error.name)
-        if isinstance(error, Refused) and endpoint.reader == "form" and error.row.status >= 500:
+        if isinstance(error, Refused) and entry.endpoint.reader == "form" and error.row.status >= 500:
             # An SDK (openai-node 4) that sends a form again sends it empty and waits for ten minutes.
             error.headers = {"x-should-retry": "false", **error.headers}
         parts.ledger.close(entry, error=error)

@@ -1,6 +1,7 @@
 """A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
 
 from collections.abc import AsyncIterator, Callable
+from time import monotonic
 
 from gateway.audio.body import Reader
 from gateway.audio.request import AudioRequest, Layout
@@ -22,6 +23,7 @@ class Upload:
 
     def __init__(self, chunks: AsyncIterator[bytes], reader: Reader, spool: Spool, *, max_bytes: int) -> None:
         self.received = 0
+        self.waited = 0.0  # seconds that pieces were waited for
         self._chunks = chunks
         self._reader = reader
         self._spool = spool
@@ -56,7 +58,9 @@ class Upload:
     async def pull(self) -> None:
         """Read one piece of the body. Raises Refused for what is wrong with it."""
         try:
+            began = monotonic()
             data = await anext(self._chunks, None)
+            self.waited += monotonic() - began
             if data is None:
                 self._reader.close()
                 self._spool.finish()

@@ -1,5 +1,6 @@
 """The routes we know and the few facts of a request that we read; all else is passed on untouched. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -39,8 +40,18 @@ ROUTES = (*(endpoint.name for endpoint in ENDPOINTS.values()), OTHER.name)
 FORMATS = tuple(dict.fromkeys(value for endpoint in ENDPOINTS.values() for value in endpoint.formats))
 
 
+_SEGMENT = re.compile(r"[A-Za-z0-9_\-.~:@!$&'()*+,;=]+")
+
+
 def endpoint_for(method: str, path: str) -> Endpoint:
-    """The row of a request; every path under /v1/audio/ that has none is passed through."""
+    """The row of a request; every path under /v1/audio/ that has none is passed through.
+
+    `path` is as it came, not decoded. Raises Refused (404) for one that an upstream might read as another: dots that
+    climb, empty or encoded segments. Our key at the upstream would open what lies there.
+    """
+    segments = path.removeprefix(PREFIX).removesuffix("/").split("/")
+    if not all(_SEGMENT.fullmatch(part) and part.strip(".") for part in segments):
+        raise refuse("no_route", method=method, path=path)
     return ENDPOINTS.get((method, path), OTHER)
 
 

@@ -86,11 +86,13 @@ class Transcriber:
         decoder = self._decoder
         # Recognition in gulps needs the level of the recording beforehand; a search for one word finds it cheaply.
         decoder.activate_search("levelling")
+        decoder.reinit_feat()  # forgets the level and the noise of whatever was heard before
         decoder.start_utt()
         decoder.process_raw(samples[:_LEVELLING], full_utt=True)
         level = decoder.get_cmn(False)
         decoder.end_utt()
         decoder.activate_search(self._search)
+        decoder.reinit_feat()
         decoder.set_cmn(level)
         decoder.start_utt()
         for at in range(0, len(samples), _GULP):

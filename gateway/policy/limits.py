@@ -124,11 +124,23 @@ def denied(denials: Sequence[Denial]) -> Refused:
     }
     if limit.per in BURSTS:
         seconds = max(1.0, (first.wait_ms or 1000) / 1000)
-        return Refused("rate_limit", {**words, "wait": duration(seconds)}, retry_after=seconds)
+        return Refused(
+            "rate_limit", {**words, "wait": duration(seconds)}, retry_after=seconds, headers=_headers(limit, seconds)
+        )
     if first.wait_ms is None:
         return Refused("quota", {**words, "reset": "It does not reset by itself."})
     seconds = first.wait_ms / 1000
     return Refused("quota", {**words, "reset": f"It resets in {duration(seconds)}."}, retry_after=seconds)
+
+
+def _headers(limit: Limit, seconds: float) -> dict[str, str]:
+    if limit.measure != "requests":
+        return {}
+    return {
+        "x-ratelimit-limit-requests": str(limit.amount),
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": duration(seconds),
+    }
 
 
 def duration(seconds: float) -> str:

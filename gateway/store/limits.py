@@ -22,12 +22,17 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request that may go, to `upstream`. The tightest limit on requests, -1 where there is none."""
+    """A request that may go, to `upstream`. The tightest limit on requests, -1 where there is none.
+
+    `team_window` is the period in which the team has least left, "" without limits, `team_remaining` that part (0-1).
+    """
 
     upstream: str
     limit: int = -1
     remaining: int = -1
     reset_ms: int = -1
+    team_window: str = ""
+    team_remaining: float = 1.0
 
 
 class Stale(Exception):
@@ -53,7 +58,9 @@ class Limits:
         assert isinstance(answer, list)
         word = answer[0]
         if word == "ok":
-            return Admission(str(answer[1]), *(int(number) for number in answer[2:5]))
+            limit, remaining, reset, window, left = (int(number) for number in answer[2:7])
+            period = PERIODS[window - 1] if window > 0 else ""
+            return Admission(str(answer[1]), limit, remaining, reset, team_window=period, team_remaining=left / 1000)
         if word == "stale":
             raise Stale
         if word == "full":

@@ -76,7 +76,7 @@ class AudioEndpoint:
         return Call(
             rid=scope["audiogate.rid"],
             method=scope["method"],
-            path=scope["path"],
+            path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
             headers=dict(reversed(pairs)),
             authorization=tuple(value for name, value in pairs if name == "authorization"),

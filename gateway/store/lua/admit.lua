@@ -2,7 +2,8 @@
 -- KEYS: 1 key scope, 2 team scope, 3 leases (zset), 4 reservations (hash), 5... scopes of the candidates, best first
 -- ARGV: 1 request id, 2 digest of the key, 3 version of the key's record, 4 of the team's, 5 lease in ms,
 --       6 "admit" or "peek" (all checks, nothing reserved), 7... per candidate: name, usd, ms, characters
--- Returns {"ok", candidate's name, limit, remaining, ms to reset} (requests; -1 where not limited)
+-- Returns {"ok", candidate's name, limit, remaining, ms to reset, window, per mille}: the tightest limit on requests of
+--         key and team, then the window of the team that is used up furthest and what is left of it; -1 where not limited
 --       | {"gone"} | {"bad"} | {"state", state} | {"stale"} | {"full", denial, ...}
 --         denial = {scope, candidate, measure, window, limit, used, asked, ms to wait}
 -- A request id that is already reserved gets its answer again: asking twice is free.
@@ -18,7 +19,13 @@ local function answer(name, key, team)
       end
     end
   end
-  return {'ok', name, best[1], best[2], best[3]}
+  local window, left = -1, 1000
+  for i = 2, #team.rows do
+    local measure, one, limit = team.rows[i][1], team.rows[i][2], team.rows[i][3]
+    local part = math.floor(1000 * math.max(0, limit - team.s[6 + one * 4 + measure] - team.s[6 + measure]) / limit)
+    if window < 0 or part < left then window, left = one, part end
+  end
+  return {'ok', name, best[1], best[2], best[3], window, left}
 end
 
 local record = redis.call('HMGET', KEYS[1], 'kh', 'st', 'exp', 'v')
