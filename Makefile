@@ -48,8 +48,8 @@ $(MARK)-%: requirements-%.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "audiogate needs Python 3.11 or newer; set PYTHON=python3.x")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing (a minute on a slow line) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 # Programs that some tests drive. Without the right to install them those tests are skipped, and say so.

@@ -1,25 +1,20 @@
 """The engines by themselves: real recordings, real programs."""
 
 import asyncio
+import itertools
 import shutil
 import threading
 import time
-import wave
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.engines import Engines, Espeak, EspeakWheel, Flite, Speaker, Speechless, Transcriber, find_speaker
 from gateway.demo.sample import SENTENCE, sample_path
-from gateway.demo.sound import CONTENT_TYPES, SPEAKING_RATE, Sound, Unreadable, decode, encode
+from gateway.demo.sound import Sound, decode, encode
 from gateway.errors import SetupError
 
 NOWHERE = "/nonexistent"
-
-
-@pytest.fixture(scope="module")
-def transcriber() -> Transcriber:
-    return Transcriber()
 
 
 @pytest.fixture(scope="module")
@@ -82,50 +77,17 @@ def test_a_pause_makes_a_segment(transcriber: Transcriber) -> None:
 
 def test_what_was_heard_before_changes_nothing(transcriber: Transcriber) -> None:
     sample = decode(sample_path().read_bytes())
-    quiet = Sound(sample.samples[: sample.rate * 4], sample.rate)
-    before = transcriber.transcribe(sample)
-    transcriber.transcribe(quiet)
-    assert transcriber.transcribe(sample) == before
+    # Cut within a word, so that the recogniser is in doubt and any memory of its own would tip the scales.
+    clip = Sound(sample.samples[: int(sample.rate * 1.6) * 2], sample.rate)
+    before = transcriber.transcribe(clip)
+    for seconds in (1, 2, 3):
+        transcriber.transcribe(Sound(sample.samples[: sample.rate * seconds * 2], sample.rate))
+        assert transcriber.transcribe(clip) == before
 
 
 def test_silence_has_no_words(transcriber: Transcriber) -> None:
     heard = transcriber.transcribe(Sound(bytes(32_000), 16_000))
     assert (heard.text, heard.segments, heard.seconds) == ("", (), 1.0)
-
-
-@pytest.mark.parametrize("response_format", [name for name in CONTENT_TYPES if name != "pcm"])
-def test_every_container_comes_back_whole(response_format: str) -> None:
-    sample = decode(sample_path().read_bytes())
-    again = decode(encode(sample, response_format))
-    assert again.seconds == pytest.approx(sample.seconds, abs=0.1)  # codecs pad to whole frames
-
-
-def test_pcm_is_24_khz_samples_alone() -> None:
-    sample = decode(sample_path().read_bytes())
-    assert len(encode(sample, "pcm")) / 2 / SPEAKING_RATE == pytest.approx(sample.seconds, abs=0.01)
-
-
-@pytest.mark.parametrize("upload", [b"", b"no sound at all" * 100, b"RIFF\x00\x00\x00\x00WAVEfmt "])
-def test_rubbish_is_refused_in_a_sentence(upload: bytes) -> None:
-    with pytest.raises(Unreadable, match="corrupted or unsupported"):
-        decode(upload)
-
-
-def test_a_playlist_is_not_followed(tmp_path: Path) -> None:
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:5,\nfile://{sample_path()}\n#EXT-X-ENDLIST\n"
-    with pytest.raises(Unreadable):
-        decode(playlist.encode())
-
-
-def test_sound_beyond_the_longest_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "long.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(8000)
-        file.writeframes(bytes([128]) * 8000 * 1410)
-    with pytest.raises(Unreadable, match="1400 seconds"):
-        decode(path.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -230,7 +192,7 @@ async def test_the_loop_stays_responsive_while_engines_work(transcriber: Transcr
         pulse = group.create_task(beat())
         await asyncio.gather(engines.transcribe(sound), engines.transcribe(sound))
         pulse.cancel()
-    assert max(later - earlier for earlier, later in zip(beats, beats[1:], strict=False)) < 0.5
+    assert max(later - earlier for earlier, later in itertools.pairwise(beats)) < 0.5
 
 
 async def test_a_text_without_sound_is_a_moment_of_silence() -> None:
