@@ -19,7 +19,8 @@ run: $(MARK)-demo ## Serve config/gateway.yaml
 
 test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n auto --cov --cov-report=term
+	$(BIN)/pytest -n auto --cov --cov-context=test --cov-report=term
+	$(BIN)/python tests/own_coverage.py
 
 check: $(MARK)-dev ## Format, lint, types, arrows between rooms, sizes
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from gateway.tasks import Tasks
 from gateway.web import errors, models, openapi, operations
 from gateway.web.audio import AudioEndpoint
 
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 8.0
 WATCH_SECONDS = 1.0
 EMBEDDED = "store"
 
@@ -58,14 +58,14 @@ def embedded(config: Config) -> Embedded | None:
     return None if config.store.url else Embedded(config.store.data / EMBEDDED, fsync=config.store.fsync)
 
 
-async def declare(config: Config, url: str) -> list[Minted]:
-    """Bring keys, teams and limits of the configuration into the store; returns the keys made just now.
+async def declare(config: Config, url: str, *, tell: Callable[[Minted], None] = lambda _: None) -> list[Minted]:
+    """Bring keys, teams and limits of the configuration into the store; returns, and tells, the keys made just now.
 
     Raises Refused("store_down").
     """
     connection = Connection(url, _metrics(config, None))
     try:
-        return await Keys(connection, pepper=pepper_of(config)).declare(config)
+        return await Keys(connection, pepper=pepper_of(config)).declare(config, tell=tell)
     finally:
         await connection.close()
 
@@ -188,6 +188,7 @@ class Gateway:
         while True:
             before = time.monotonic()
             await asyncio.sleep(WATCH_SECONDS)
+            self.parts.health.report()
             self.metrics.loop_lag.set(max(0.0, time.monotonic() - before - WATCH_SECONDS))
             if self._embedded is not None and not await self.connection.alive():
                 await self._embedded.ensure()

@@ -53,10 +53,10 @@ class Exchange:
         self._idle_timeout = idle_timeout
         self._ahead = b""
 
-    async def peek(self) -> bytes:
-        """The first piece of the body, which `pieces` gives again. Raises TimedOut, BrokenOff."""
-        if not self._ahead:
-            self._ahead = await self._read()
+    async def peek(self, size: int) -> bytes:
+        """The first `size` bytes of the body, or all of it; `pieces` gives them again. Raises TimedOut, BrokenOff."""
+        while len(self._ahead) < size and (data := await self._read()):
+            self._ahead += data
         return self._ahead
 
     async def start(self, limit: int) -> bytes:

@@ -124,6 +124,14 @@ ROWS: Mapping[str, Row] = {
         "Requested {asked}. {reset}",
         retry="no",
     ),
+    "over_limit": Row(
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "This request may need more than {scope} has in all: {measure} per {per}: Limit {limit}, Requested {asked}. "
+        "Send less at once, or ask whoever runs this gateway for a higher limit.",
+        retry="no",
+    ),
     "upstreams_out_of_quota": Row(
         429,
         "insufficient_quota",

@@ -14,14 +14,18 @@ class Health:
         self._circuits = {name: Circuit() for name in upstreams}
         self._clock = clock
         self._metrics = metrics
-        for name in self._circuits:
-            metrics.upstream_state(name, resting=False)
+        self.report()
 
     def note(self, upstream: str, outcome: Outcome) -> None:
         """An attempt at `upstream` has ended."""
+        self._circuits[upstream] = after(self._circuits[upstream], outcome, now=self._clock())
+        self.report()
+
+    def report(self) -> None:
+        """Tell the metrics; to be called now and then, since a rest ends by itself."""
         now = self._clock()
-        circuit = self._circuits[upstream] = after(self._circuits[upstream], outcome, now=now)
-        self._metrics.upstream_state(upstream, resting=circuit.resting(now))
+        for name, circuit in self._circuits.items():
+            self._metrics.upstream_state(name, resting=circuit.resting(now))
 
     def unhealthy(self) -> frozenset[str]:
         """The upstreams that rest now."""

@@ -4,6 +4,7 @@ Labels come from closed sets: routes, the configuration's models, upstreams and 
 makes up is counted as `other`. Over several workers the numbers live in a shared folder and are added up when read.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -99,6 +100,7 @@ class Metrics:
         """All numbers, of all workers, in Prometheus' text format."""
         registry = self.registry
         if self._folder is not None:
+            self._bury()
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         return generate_latest(registry)
@@ -107,6 +109,18 @@ class Metrics:
         """This worker ends: what it has in flight no longer counts."""
         if self._folder is not None:
             mark_process_dead(pid, path=str(self._folder))  # type: ignore[no-untyped-call]
+
+    def _bury(self) -> None:
+        """What workers that were killed had in flight does not count."""
+        assert self._folder is not None
+        for file in self._folder.glob("gauge_live*.db"):
+            pid = int(file.stem.rpartition("_")[2])
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                file.unlink(missing_ok=True)
+            except PermissionError:
+                continue
 
     # -- the instruments
 

@@ -6,6 +6,7 @@ goes out. Whoever reads the reply must close it, however that ends; closing sett
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gateway.audio.body import reader_for
 from gateway.audio.request import Endpoint, endpoint_for
@@ -20,11 +21,14 @@ from gateway.policy.limits import Amounts, duration, reserve
 from gateway.policy.pricing import FREE
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission, Offer, Stale
+from gateway.tasks import to_the_end
 from gateway.upload import Overlong, Sent, Unfit, Upload
 from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Verdict, judge, outgoing
 
 ERROR_BODY = 64 * 1024
+ERROR_START = 2048
 RELOADS = 3
+LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
 
 
 async def serve(call: Call, parts: Parts) -> Reply:
@@ -36,8 +40,7 @@ async def serve(call: Call, parts: Parts) -> Reply:
         entry.step = "receive"
         entry.upload = upload = await receive(call, endpoint, (presented, entry.caller), parts)
         entry.step = "admit"
-        entry.caller, plan, admission = await admit(call.rid, upload, (presented, entry.caller), parts)
-        parts.ledger.admitted(entry, _named(plan, admission.upstream))
+        plan, admission = await to_the_end(admit(entry, upload, (presented, entry.caller), parts))
         parts.metrics.admitted(
             entry.caller.team,
             seconds=parts.clock() - call.started - upload.waited,
@@ -50,10 +53,10 @@ async def serve(call: Call, parts: Parts) -> Reply:
         entry.step = "relay"
         return relay(entry, exchange, admission, parts)
     except BaseException as error:
-        if isinstance(error, Refused) and error.name in ("rate_limit", "quota"):
-            parts.metrics.rejected(entry.caller.team if entry.caller else "", error.name)
-        if isinstance(error, Refused) and entry.endpoint.reader == "form" and error.row.status >= 500:
-            # An SDK (openai-node 4) that sends a form again sends it empty and waits for ten minutes.
+        if isinstance(error, Refused) and error.name in LIMITS and entry.caller is not None:
+            parts.metrics.rejected(entry.caller.team, error.name)
+        if isinstance(error, Refused) and entry.endpoint.reader == "form" and entry.attempts:
+            # Every upstream was tried; and an SDK (openai-node 4) that sends a form again sends it empty, and hangs.
             error.headers = {"x-should-retry": "false", **error.headers}
         parts.ledger.close(entry, error=error)
         raise
@@ -77,7 +80,7 @@ async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller],
     if call.size is not None and call.size > parts.max_bytes:
         raise refuse("too_large", limit=parts.max_bytes, got=call.size)
     content_type = call.headers.get("content-type", "")
-    reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes)
+    reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.rid[4:])
     upload = Upload(call.chunks, reader, parts.spools.open(), max_bytes=parts.max_bytes)
     try:
         asked = False
@@ -100,28 +103,29 @@ async def peek(rid: str, who: tuple[Presented, Caller], parts: Parts) -> None:
         raise refuse("no_upstream")
     free = any(price == FREE for prices in parts.market.prices.values() for price in prices.values())
     least = Amounts(usd=0 if free else 1, ms=1)
-    try:
-        offers = [Offer(one.name, least) for one in upstreams]
+    offers = [Offer(one.name, least) for one in upstreams]
+    with suppress(Stale):  # admission reads the records again
         await parts.limits.admit(rid, caller, presented, offers=offers, peek=True)
-    except Stale:
-        return  # admission reads the records again
 
 
 async def admit(
-    rid: str, upload: Upload, who: tuple[Presented, Caller], parts: Parts
-) -> tuple[Caller, tuple[Candidate, ...], Admission]:
+    entry: Entry, upload: Upload, who: tuple[Presented, Caller], parts: Parts
+) -> tuple[tuple[Candidate, ...], Admission]:
     """Plan, then ask the store in one round trip: key, limits and the first candidate with room."""
     presented, caller = who
     for _ in range(RELOADS):
         plan = routing.plan(upload.request, caller, parts.market, unhealthy=parts.health.unhealthy(), draw=parts.draw)
         try:
-            admission = await parts.limits.admit(rid, caller, presented, offers=_offers(plan, upload))
-            return caller, plan, admission
+            admission = await parts.limits.admit(entry.rid, caller, presented, offers=_offers(plan, upload))
         except Stale:
             found = await parts.keys.find(caller.kid, fresh=True)
             if found is None:
                 break
             caller = found
+        else:
+            entry.caller = caller
+            parts.ledger.admitted(entry, _named(plan, admission.upstream))
+            return plan, admission
     raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
 
 
@@ -146,12 +150,19 @@ async def attempt(call: Call, entry: Entry, plan: Sequence[Candidate], parts: Pa
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
         if not left or not retry.again(outcomes, replayable=True):
             raise retry.answer(outcomes)
-        moved = await parts.limits.switch(call.rid, entry.caller, held=entry.upstream, offers=_offers(left, upload))
-        if moved is None:
+        if not await to_the_end(move(entry, left, parts)):
             raise retry.answer(outcomes)
         parts.metrics.switched(outcome.verdict)
-        entry.candidate = _named(left, moved)
         left.remove(entry.candidate)
+
+
+async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
+    """Move the reservation to the next candidate with room; False where none has."""
+    assert entry.upload is not None and entry.caller is not None
+    offers = _offers(left, entry.upload)
+    if (name := await parts.limits.switch(entry.rid, entry.caller, held=entry.upstream, offers=offers)) is not None:
+        entry.candidate = _named(left, name)
+    return name is not None
 
 
 async def try_one(call: Call, entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
@@ -199,7 +210,9 @@ async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
     entry.upstream_request = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
     try:
         served = 200 <= exchange.status < 300
-        if served and not (kind.hides_errors and _is_json(exchange) and HIDDEN_ERROR.match(await exchange.peek())):
+        if served and not (
+            kind.hides_errors and _is_json(exchange) and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))
+        ):
             return exchange
         body = await exchange.start(ERROR_BODY)
     except BaseException:

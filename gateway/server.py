@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -46,16 +46,19 @@ def origin(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(config: Config, listener: socket.socket, *, started: Callable[[Sequence[Minted]], None]) -> None:
+def run(
+    config: Config, listener: socket.socket, *, minted: Callable[[Minted], None], started: Callable[[], None]
+) -> None:
     """Serve on `listener` until SIGINT or SIGTERM; requests under way are finished first.
 
-    `started` is told the keys that were made just now, once the store is up. Raises SetupError, Refused.
+    `minted` is told each key that is made now, `started` is called when the store is up. Raises SetupError, Refused.
     """
     signal.signal(signal.SIGTERM, _leave)
     store = embedded(config)
     try:
         url = asyncio.run(store.start()) if store is not None else config.store.url
-        started(asyncio.run(declare(config, url)))
+        asyncio.run(declare(config, url, tell=minted))
+        started()
         if config.server.workers == 1:
             _server(Start(config, url)).run(sockets=[listener])
         else:
@@ -88,8 +91,20 @@ def _several(config: Config, url: str, listener: socket.socket) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class _Server(uvicorn.Server):
+    """A server that closes its books even when it is told twice to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The second Ctrl-C ends the requests under way, not their settlement."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
+            await self.lifespan.shutdown()
+
+
 def _server(start: Start, workers: int = 1) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             start,
             factory=True,  # it is called in the worker

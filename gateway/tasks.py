@@ -3,8 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from typing import TypeVar
 
 log = logging.getLogger("audiogate")
+T = TypeVar("T")
+
+
+async def to_the_end(work: Coroutine[object, object, T]) -> T:
+    """The result of work that must not be cut off in the middle: a cancellation is raised once it is done.
+
+    What the work has to leave behind it must note itself, for a caller that is cancelled never sees its result.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: whoever was cancelled has no use for it
+        raise
 
 
 class Tasks:

@@ -20,6 +20,7 @@ from gateway.policy.pricing import Price
 from gateway.policy.routing import ANY_AUDIO, Market
 from gateway.upstreams import KINDS
 from gateway.upstreams.base import Upstream
+from tests.stub import Answer, Stub, stub
 
 PEPPER = b"pepper of the tests, 32 bytes long"
 WHISPER = Price(per_minute=Decimal("0.006"))
@@ -91,6 +92,10 @@ class Running:
         assert len(found) == count, found
         return found
 
+    async def cost(self) -> int:
+        """What all records together cost, in micro-USD."""
+        return sum(int(record["cost_micro_usd"]) for record in await self._records())
+
     async def _records(self) -> list[dict[str, str]]:
         rows = await self.app.connection.client.xrange("{ag}:usage")
         return [cast("dict[str, str]", fields) for _, fields in rows]
@@ -118,14 +123,49 @@ async def until(look: Callable[[], Awaitable[Any]], good: Callable[[Any], object
 
 
 @asynccontextmanager
+async def serving(
+    store_url: str, data: Path, *answers: Answer, kind: str = "openai", **more: Any
+) -> AsyncIterator[tuple[Running, Stub]]:
+    """A gateway with one upstream that gives these answers; `more` goes to `configured`."""
+    async with stub() as one:
+        if answers:
+            one.answers = list(answers)
+        async with running(configured(data, upstream("a", one.url, kind=kind), **more), url=store_url) as gateway:
+            yield gateway, one
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without the tenths of a second for which it pauses between looks."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stop.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+        async def left() -> int:
+            return len(self.server_state.connections) + len(self.server_state.tasks)
+
+        await until(left, lambda count: count == 0)
+        await self.lifespan.shutdown()
+
+
+@asynccontextmanager
 async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
     """Run the gateway with this configuration on the store at `url`."""
     config = replace(config, store=replace(config.store, url=url))
     await declare(config, url)
     app = Gateway(Start(config, url))
-    server = uvicorn.Server(
-        uvicorn.Config(app, http="httptools", ws="none", loop="none", log_config=None, access_log=False, lifespan="on")
-    )
+    options: dict[str, Any] = {"http": "httptools", "ws": "none", "loop": "none", "lifespan": "on"}
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **options))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -139,5 +179,5 @@ async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
         try:
             yield Running(f"http://127.0.0.1:{port}/v1", app, key)
         finally:
-            server.should_exit = True
+            server.stop.set()
             await task

@@ -19,6 +19,7 @@ class Seen:
     body: bytearray = field(default_factory=bytearray)
     whole: bool = False
     grew: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)  # its connection is gone
 
     @property
     def parts(self) -> list[Message]:
@@ -52,7 +53,8 @@ class Seen:
 @dataclass
 class Answer:
     """What to say. `pieces` are sent one by one; `cut` breaks the connection off after them. `early`: do not wait
-    for the request's body. `gate` holds back the pieces after the first until it is set; `refuse` closes at once."""
+    for the request's body. `gate` holds back the pieces after the first until it is set, `hold` the whole answer;
+    `refuse` closes at once."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Answer:
     refuse: bool = False
     chunked: bool = False
     gate: asyncio.Event | None = None
+    hold: asyncio.Event | None = None
 
 
 def said(text: str = "hello", *, status: int = 200, **more: object) -> Answer:
@@ -106,21 +109,25 @@ class Stub:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        mine: list[Seen] = []
         try:
-            while await self._exchange(reader, writer):
+            while await self._exchange(reader, writer, mine):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             self.closed.set()
+            for seen in mine:
+                seen.closed.set()
             writer.close()
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mine: list[Seen]) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         seen = Seen(method, target, headers)
+        mine.append(seen)
         self.seen.append(seen)
         self.arrived.set()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -129,16 +136,18 @@ class Stub:
             return False
         if not answer.early:
             await _read_body(reader, seen)
-        await _write(writer, answer)
+        if answer.hold is not None:
+            await _wait(answer.hold, reader)
+        await _write(reader, writer, answer)
         return not answer.early and not answer.cut
 
 
 async def _read_body(reader: asyncio.StreamReader, seen: Seen) -> None:
     if "chunked" in seen.headers.get("transfer-encoding", ""):
-        while size := int((await reader.readline()).strip() or b"0", 16):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
             seen.body += (await reader.readexactly(size + 2))[:-2]
             seen.grew.set()
-        await reader.readline()
+        await reader.readuntil(b"\r\n")
     else:
         left = int(seen.headers.get("content-length", "0"))
         while left:
@@ -152,7 +161,25 @@ async def _read_body(reader: asyncio.StreamReader, seen: Seen) -> None:
     seen.grew.set()
 
 
-async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
+async def _wait(event: asyncio.Event, reader: asyncio.StreamReader) -> None:
+    """Wait for the event. Raises ConnectionError if the client goes away first."""
+
+    async def gone() -> None:
+        while await reader.read(65536):
+            pass
+
+    tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(gone())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise ConnectionError("the client went away")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
     headers = {"content-type": answer.content_type, **answer.headers}
     if answer.chunked or answer.gate is not None:
         headers["transfer-encoding"] = "chunked"
@@ -163,7 +190,7 @@ async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
     chunked = headers.get("transfer-encoding") == "chunked"
     for number, piece in enumerate(answer.pieces):
         if number and answer.gate is not None:
-            await answer.gate.wait()
+            await _wait(answer.gate, reader)
         writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
         await writer.drain()
     if answer.cut:

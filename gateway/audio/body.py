@@ -15,6 +15,8 @@ from gateway.audio.request import AudioRequest, Endpoint, Layout
 from gateway.errors import refuse
 
 MAX_JSON = 1024 * 1024
+MAX_DEPTH = 64
+TOO_DEEP = "it nests too deep"
 
 
 class Reader(Protocol):
@@ -43,7 +45,10 @@ class JsonReader:
     file_at = 0
     file_size: int | None = None
 
-    def __init__(self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int, token: str = ""
+    ) -> None:
+        del token
         media = content_type.partition(";")[0].strip().lower()
         if media != "application/json":
             raise refuse("bad_content_type", expected="application/json", got=media[:80] or "none")
@@ -105,11 +110,13 @@ class RawReader:
     file_at = 0
     file_size: int | None = None
 
-    def __init__(self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int, token: str = ""
+    ) -> None:
         self.request = AudioRequest(endpoint)
         self.routable = True
         self._content_type, self._body_size, self._kept, self._ended = content_type, body_size, 0, False
-        del max_bytes  # the upload counts
+        del max_bytes, token  # the upload counts; nothing is written anew
 
     def feed(self, data: bytes) -> bytes:
         """Keep everything."""
@@ -129,21 +136,27 @@ class RawReader:
 READERS: Mapping[str, Callable[..., Reader]] = {"form": FormReader, "json": JsonReader, "raw": RawReader}
 
 
-def reader_for(endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int) -> Reader:
-    """The reader of this endpoint's bodies. Raises Refused (400) for a content type it cannot read."""
+def reader_for(endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int, token: str) -> Reader:
+    """The reader of this endpoint's bodies; `token` is something that the caller cannot know.
+
+    Raises Refused (400) for a content type it cannot read.
+    """
     make = READERS[endpoint.reader]
-    return make(endpoint, content_type, body_size=body_size, max_bytes=max_bytes)
+    return make(endpoint, content_type, body_size=body_size, max_bytes=max_bytes, token=token)
 
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
         found = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        _check_depth(found, MAX_DEPTH)
         json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8 form
     except (ValueError, RecursionError) as error:
-        why = "it nests too deep" if isinstance(error, RecursionError) else str(error)[:200]
+        why = TOO_DEEP if isinstance(error, RecursionError) else str(error)[:200]
         raise refuse("bad_json", why=why) from None
     if not isinstance(found, dict):
         raise refuse("bad_json", why="it is not an object")
+    if len({key.lower() for key in found}) != len(found):  # some servers take no notice of case
+        raise refuse("bad_json", why="a key is given twice, in upper and lower case")
     return found
 
 
@@ -152,6 +165,14 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")
     return found
+
+
+def _check_depth(value: object, left: int) -> None:
+    if left == 0:
+        raise ValueError(TOO_DEEP)
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_depth(one, left - 1)
 
 
 def _no_constant(name: str) -> Never:

@@ -86,9 +86,12 @@ def safe_extension(filename: str) -> str | None:
 
 def _ebml(head: bytes) -> Container | None:
     """WebM is Matroska that says so, in the DocType (element 0x4282) of the header, which is short."""
-    if b"\x42\x82" not in head:
+    at = head.find(b"\x42\x82") + 2
+    size = head[at] & 0x7F if 1 < at < len(head) else 0
+    name = head[at + 1 : at + 1 + size]
+    if not size or len(name) < size:
         return None
-    return WEBM if b"webm" in head[:64] else MATROSKA
+    return WEBM if name.startswith(b"webm") else MATROSKA
 
 
 def _is_adts(head: bytes) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the library only has the name for type checkers
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_PARTS = 32
+MIN_BOUNDARY = 16
 MAX_TEXT = 64 * 1024
 MAX_TEXTS = 256 * 1024
 # Clips of known speakers travel as data URLs in text parts: up to four clips of ten seconds.
@@ -41,32 +42,40 @@ class _Part:
 class FormReader:
     """Reads one form piece by piece.
 
-    `body_size` is the request's Content-Length if it has one, `max_bytes` the cap. Raises Refused (400, 413) as soon
-    as the form is known to be wrong; nothing that was refused ever got its closing boundary.
+    `body_size` is the request's Content-Length if it has one, `max_bytes` the cap, `token` something that the caller
+    cannot know: the boundary that goes out is made of it, so that nothing in the audio can pass for one. Raises
+    Refused (400, 413) as soon as the form is known to be wrong; nothing refused ever got its closing boundary.
     """
 
-    def __init__(self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, content_type: str, *, body_size: int | None, max_bytes: int, token: str
+    ) -> None:
         self.request = AudioRequest(endpoint, response_format=endpoint.default_format)
         self.routable = False
         self.blocked = False
         self.file_at = 0  # where the audio begins in what is kept
         self.file_size: int | None = None
-        self._boundary = boundary_of(content_type)
-        self._body_size, self._max_bytes = body_size, max_bytes
+        theirs = boundary_of(content_type)
+        # As long as theirs, so that what follows the file keeps its length; never so short that it could be guessed.
+        self._boundary = token.rjust(70, "-")[-max(len(theirs), MIN_BOUNDARY) :].encode()
+        self._longer = (MAX_PARTS + 1) * (len(self._boundary) - len(theirs))
+        self._body_size, self._max_bytes, self._chunk = body_size, max_bytes, b""
         self._out: list[bytes] = []
         self._seen: set[str] = set()
-        self._kept = self._model_at = self._file_raw_at = 0
+        self._kept = self._model_at = 0
+        self._file_raw_at: int | None = None
         self._text_bytes = self._wide_bytes = self._parts = self._read = 0
         self._ended = False
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._name, self._value = bytearray(), bytearray()
         self._part: _Part | None = None
-        self._parser = MultipartParser(self._boundary, callbacks=self._callbacks())
+        self._parser = MultipartParser(theirs, callbacks=self._callbacks())
 
     # -- what the upload calls
 
     def feed(self, data: bytes) -> bytes:
         """Read `data`, return the bytes to keep."""
+        self._chunk = data
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -93,9 +102,9 @@ class FormReader:
         if self._ended:
             closing += b"\r\n"
             length = self._kept + len(value) + len(closing)
-        elif self._body_size is not None:
+        elif self._body_size is not None and self._file_raw_at is not None:
             # The rest of the body goes out as it came in; shorter tails are made up for behind the closing boundary.
-            length = self.file_at + len(value) + self._body_size - self._file_raw_at
+            length = self.file_at + len(value) + self._body_size - self._file_raw_at + self._longer
         content_type = "multipart/form-data; boundary=" + self._boundary.decode()
         return Layout(content_type, ((self._model_at, value),), closing, length)
 
@@ -128,8 +137,9 @@ class FormReader:
         headers = read_part_headers(self._raw_headers)
         if headers.name in ONCE and headers.name in self._seen:
             raise refuse("repeated", param=headers.name)
-        if headers.name == "file" and headers.filename is None:
-            raise refuse("invalid", param="file", why="it must be a file part, with a filename")
+        if (headers.name == "file") != (headers.filename is not None) and headers.name in ONCE:
+            kind = "a file part, with a filename" if headers.name == "file" else "a text part, without a filename"
+            raise refuse("invalid", param=headers.name, why=f"it must be {kind}")
         self._seen.add(headers.name)
         self._part = _Part(headers)
         if headers.name == "file":
@@ -142,8 +152,8 @@ class FormReader:
             self._count_text(part.headers.name, end - start)
             part.body += data[start:end]
             return
-        if part.size == 0 and part.headers.name == "file":
-            self._file_raw_at = self._read + start
+        if self._file_raw_at is None and part.headers.name == "file" and data is self._chunk:
+            self._file_raw_at = self._read + start - part.size  # what the parser held back came before
         part.size += end - start
         if part.begun:
             self._keep(data[start:end])
@@ -205,7 +215,7 @@ class FormReader:
         self.request = with_field(self.request, name, value)
 
     def _begin_file(self, part: _Part) -> None:
-        head = bytes(part.body)
+        head = bytes(part.body[:HEAD_BYTES])
         container = sniff(head)
         extension = container.extension if container else safe_extension(part.headers.filename or "")
         fallback = part.headers.content_type or "application/octet-stream"
@@ -217,17 +227,16 @@ class FormReader:
         self._keep(written(headers, boundary=self._boundary))
         if part.headers.name == "file":
             self.file_at = self._kept
-            self._measure(head, part)
+            self._measure(head)
             self.routable = not self.blocked
-        self._keep(head)
+        self._keep(bytes(part.body))
         part.begun = True
         part.body.clear()
 
-    def _measure(self, head: bytes, part: _Part) -> None:
+    def _measure(self, head: bytes) -> None:
         total = self.file_size
-        if total is None and self._body_size is not None:
-            total = max(self._body_size - self._file_raw_at, part.size)
+        if total is None and self._body_size is not None and self._file_raw_at is not None:
+            total = self._body_size - self._file_raw_at
         estimate = estimate_seconds(head, total_bytes=total, max_bytes=self._max_bytes)
-        self.request = replace(
-            self.request, container=sniff(head), seconds=estimate.seconds, seconds_from=estimate.source
-        )
+        found = {"container": sniff(head), "seconds": estimate.seconds, "seconds_from": estimate.source}
+        self.request = replace(self.request, **found)  # type: ignore[arg-type]

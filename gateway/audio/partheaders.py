@@ -15,7 +15,7 @@ MAX_HEADER_BYTES = 4096
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _PARAM = re.compile(r""";\s*([A-Za-z0-9!#$&+\-.^_`|~*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*""", re.DOTALL)
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+(?:;[\x20-\x7e]*)?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\\ufffd]")  # the last one stands for bytes that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def read_part_headers(raw: Sequence[tuple[bytes, bytes]]) -> PartHeaders:
     name_of_part = params.get("name", "")
     if kind.strip().lower() != "form-data" or not name_of_part:
         raise refuse("bad_form", why="a part has no Content-Disposition: form-data; name=…")
-    if _CONTROL.search(name_of_part) or '"' in name_of_part:
-        raise refuse("bad_form", why="the name of a part has a quote or control character in it")
+    if _UNSAFE.search(name_of_part):
+        raise refuse("bad_form", why="the name of a part has a quote, a backslash or an unreadable character in it")
     content_type = found.get("content-type")
     if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
         content_type = None
@@ -78,8 +78,8 @@ def written(headers: PartHeaders, *, boundary: bytes) -> bytes:
 
 def _params(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    at = 0
-    while at < len(text.rstrip()):
+    at, text = 0, text.rstrip()
+    while at < len(text):
         match = _PARAM.match(text, at)
         if match is None:
             raise refuse("bad_form", why="a header's parameters cannot be read")

@@ -50,7 +50,11 @@ def endpoint_for(method: str, path: str) -> Endpoint:
     climb, empty or encoded segments. Our key at the upstream would open what lies there.
     """
     segments = path.removeprefix(PREFIX).removesuffix("/").split("/")
-    if not all(_SEGMENT.fullmatch(part) and part.strip(".") for part in segments):
+    # Some servers take no notice of parameters, empty segments and case: read so, a known route would go unmeasured.
+    names = [part.partition(";")[0].lower() for part in segments]
+    plain = PREFIX + "/".join(name for name in names if name)
+    disguised = path != plain and (method, plain) in ENDPOINTS
+    if disguised or not all(_SEGMENT.fullmatch(part) and part.strip(".") for part in segments):
         raise refuse("no_route", method=method, path=path)
     return ENDPOINTS.get((method, path), OTHER)
 

@@ -1,6 +1,7 @@
 """`audiogate check`: is the configuration right? The same check that `serve` makes."""
 
 import json
+from dataclasses import asdict
 
 import typer
 
@@ -21,7 +22,7 @@ def check(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     except ConfigError as error:
         if not as_json:
             raise
-        print(json.dumps({"ok": False, "problems": [str(problem) for problem in error.problems]}, indent=2))
+        print(json.dumps({"ok": False, "problems": [asdict(problem) for problem in error.problems]}, indent=2))
         raise typer.Exit(1) from None
     upstreams = {one.name: {"url": one.base_url, "models": sorted(one.models)} for one in found.market.upstreams}
     keys = {key.name: shown(key.text) if key.text else "made at the first start" for key in found.keys.values()}

@@ -1,7 +1,6 @@
 """`audiogate serve`: the gateway itself."""
 
 import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -25,12 +24,13 @@ def serve(
     found = read_config(config)
     listener = listen(host or found.server.host, found.server.port if port is None else port)
 
-    def announce(minted: Sequence[Minted]) -> None:
+    def minted(key: Minted) -> None:
+        print(f"A key was made for {key.name!r}. It is shown only this once:\n\n    {key.text}\n", flush=True)
+
+    def started() -> None:
         print(f"audiogate listens on {origin(listener)}/v1")
         for note in found.notes:
             print(f"note: {note}")
-        for key in minted:
-            print(f"A key was made for {key.name!r}. It is shown only this once:\n\n    {key.text}\n")
         sys.stdout.flush()
 
-    run(found, listener, started=announce)
+    run(found, listener, minted=minted, started=started)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,6 @@ from gateway.metrics import Metrics
 from gateway.policy.keys import DRAW_BYTES, mint
 from gateway.server import listen, origin, run
 from gateway.store.connection import Connection, name
-from gateway.store.keys import Minted
 from gateway.store.usage import Usage
 
 PORT = 8080
@@ -79,11 +78,10 @@ def demo(environ: Mapping[str, str], *, port: int | None, once: bool) -> None:
         listener = _listen(port)
         result = Walk(origin(listener), key, speaks=not accounts or "AIGC369_API_KEY" in accounts)
 
-        def started(minted: Sequence[Minted]) -> None:
-            del minted
+        def started() -> None:
             threading.Thread(target=_try_out, args=(result, config, once), daemon=True).start()
 
-        run(config, listener, started=started)
+        run(config, listener, minted=lambda _: None, started=started)
     if result.error is not None:
         raise SetupError(f"The demo did not work: {result.error}")
 
@@ -92,7 +90,7 @@ def _try_out(result: Walk, config: Config, once: bool) -> None:
     """In a thread of its own: use the gateway as a stranger's program would, then say what there is to see."""
     try:
         walk(result)
-        print(_report(result, asyncio.run(_cost(config))), flush=True)
+        print(_report(result, asyncio.run(_cost(config)), stays=not once), flush=True)
     except Exception as error:
         result.error = error
     if once or result.error is not None:
@@ -117,7 +115,7 @@ async def _cost(config: Config) -> dict[str, int]:
     return {row.route: row.sums.get("usd", 0) for row in rows}
 
 
-def _report(result: Walk, cost: Mapping[str, int]) -> str:
+def _report(result: Walk, cost: Mapping[str, int], *, stays: bool) -> str:
     lines = [
         "",
         "audiogate is up. What was tried through it, with the openai SDK:",
@@ -137,9 +135,9 @@ def _report(result: Walk, cost: Mapping[str, int]) -> str:
         "",
         f"  metrics       {result.origin}/metrics",
         f"  the API       {result.origin}/openapi.json",
-        "",
-        "It keeps serving. Ctrl-C stops it and removes everything.",
     ]
+    if stays:
+        lines += ["", "It keeps serving. Ctrl-C stops it and removes everything."]
     return "\n".join(lines)
 
 

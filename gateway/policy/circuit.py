@@ -32,8 +32,9 @@ def after(circuit: Circuit, outcome: Outcome, *, now: float) -> Circuit:
         return Circuit()
     if verdict in AT_ONCE:
         wait = outcome.retry_after if outcome.retry_after is not None else AT_ONCE[verdict]
-        return Circuit(circuit.failures, now + min(wait, LONGEST_REST))
+        return Circuit(circuit.failures, max(circuit.rests_until, now + min(wait, LONGEST_REST)))
     if verdict not in COUNTED:
         return circuit
     failures = circuit.failures + 1
-    return Circuit(failures, now + REST if failures >= TRIP_AFTER else circuit.rests_until)
+    rest = now + REST if failures >= TRIP_AFTER else 0.0
+    return Circuit(failures, max(circuit.rests_until, rest))

@@ -4,6 +4,7 @@ A limit is a row `{measure, per, amount}`; a new measure is a row of MEASURES. U
 a request passes when used + reserved + its own estimate stays within every limit of its key, team and upstream.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
@@ -90,7 +91,7 @@ def amounts(usage: Usage, usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> A
     """Usage and its cost in store units. The only place where money is rounded, to whole micro-USD."""
     return Amounts(
         usd=int((usd * MICRO).to_integral_value(rounding)),
-        ms=int(Decimal((usage.seconds or 0.0) * 1000).to_integral_value(rounding)),
+        ms=int((Decimal(str(usage.seconds or 0.0)) * 1000).to_integral_value(rounding)),
         characters=usage.characters,
     )
 
@@ -112,7 +113,7 @@ class Denial:
 
 def denied(denials: Sequence[Denial]) -> Refused:
     """The refusal for a request that no candidate could take: the limit that gives way first is named."""
-    first = min(denials, key=lambda denial: float("inf") if denial.wait_ms is None else denial.wait_ms)
+    first = min(denials, key=_wait)
     limit, measure = first.limit, MEASURES[first.limit.measure]
     words = {
         "scope": f"{first.scope} {first.name}",
@@ -122,6 +123,8 @@ def denied(denials: Sequence[Denial]) -> Refused:
         "used": _shown(first.used, measure),
         "asked": _shown(first.asked, measure),
     }
+    if _wait(first) == math.inf and first.asked > limit.amount:
+        return Refused("over_limit", words)
     if limit.per in BURSTS:
         seconds = max(1.0, (first.wait_ms or 1000) / 1000)
         return Refused(
@@ -131,6 +134,12 @@ def denied(denials: Sequence[Denial]) -> Refused:
         return Refused("quota", {**words, "reset": "It does not reset by itself."})
     seconds = first.wait_ms / 1000
     return Refused("quota", {**words, "reset": f"It resets in {duration(seconds)}."}, retry_after=seconds)
+
+
+def _wait(denial: Denial) -> float:
+    """Milliseconds until it may pass; never, where the request alone is more than the limit."""
+    never = denial.wait_ms is None or denial.asked > denial.limit.amount
+    return math.inf if never else float(denial.wait_ms or 0)
 
 
 def _headers(limit: Limit, seconds: float) -> dict[str, str]:

@@ -48,7 +48,7 @@ def answer(outcomes: Sequence[Outcome]) -> Refused:
     if last.verdict is Verdict.CALLER:
         refusal = refuse("upstream_said", param=last.param, message=last.message)
         refusal.status, refusal.type, refusal.code = last.status, last.type or "invalid_request_error", last.code
-        if refusal.status is None or not 400 <= refusal.status < 500:
+        if refusal.status is None or not (400 <= refusal.status < 500 or refusal.status == 501):
             refusal.status = 400
         return refusal
     if last.verdict is Verdict.BUSY:

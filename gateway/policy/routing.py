@@ -72,9 +72,9 @@ def fits(upstream: Upstream, request: AudioRequest) -> bool:
 
 def bad_format(request: AudioRequest, upstreams: Iterable[Upstream]) -> Exception:
     """The refusal when none of these upstreams can give the format, naming those that they can give."""
-    formats = {value for upstream in upstreams for value in upstream.can.formats}
-    choice = [value for value in request.endpoint.formats if value in formats]
-    if not _transcribes(request) or request.response_format in formats:
+    routes = [one.can for one in upstreams if request.endpoint.name in one.can.routes]
+    choice = [value for value in request.endpoint.formats if any(value in can.formats for can in routes)]
+    if not _transcribes(request) or not choice or request.response_format in choice:
         return refuse("no_upstream")
     words = " or ".join(f"'{value}'" for value in choice)
     return refuse("bad_format", value=request.response_format, model=request.model, choice=words)
@@ -103,7 +103,7 @@ def _serving(request: AudioRequest, caller: Caller, market: Market) -> list[Cand
     if not found and request.endpoint is OTHER:
         raise refuse("no_upstream")
     if not found:
-        raise refuse("no_model", model=request.model)
+        raise refuse("no_model", model=str(request.model)[:100])
     return found
 
 

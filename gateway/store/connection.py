@@ -22,8 +22,8 @@ from gateway.metrics import Metrics
 
 TAG = "{ag}"
 CONNECT_TIMEOUT = 1.0
-ANSWER_TIMEOUT = 2.0
-POOL_TIMEOUT = 5.0
+ANSWER_TIMEOUT = 1.0
+POOL_TIMEOUT = 0.5
 CONNECTIONS = 64
 
 
@@ -59,8 +59,9 @@ class Connection:
                 retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
             )
-        except ValueError as error:
-            raise SetupError(f"store.url cannot be read ({error}); write redis://host:port or unix:///path") from error
+            pool.connection_class(**pool.connection_kwargs)  # finds options that nobody knows; connects nowhere
+        except (TypeError, ValueError):  # their words may repeat the password
+            raise SetupError("store.url cannot be read; write redis://host:port, rediss://… or unix:///path") from None
         self.client: Redis = Redis(connection_pool=pool)
         self._metrics = metrics
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -58,11 +58,11 @@ class Keys:
                 self._seen.popitem(last=False)
         return caller
 
-    async def declare(self, config: Config) -> list[Minted]:
+    async def declare(self, config: Config, *, tell: Callable[[Minted], None] = lambda _: None) -> list[Minted]:
         """Write what the configuration declares; keys that it no longer names stop working.
 
-        Returns the keys that were made because the configuration names them without a text. Numbers already
-        counted stay. Raises Refused (503).
+        Returns the keys that were made because the configuration names them without a text; `tell` is told of each
+        at once, so that none is lost when a later step fails. Numbers already counted stay. Raises Refused (503).
         """
         for upstream, limits in config.upstream_limits.items():
             await self._write(upstream_key(upstream), limits, {})
@@ -74,7 +74,7 @@ class Keys:
             text = key.text
             if text is None and (made := await self._mint(key.name)) is not None:
                 minted.append(made)
-                text = made.text
+                tell(made)
             kids.add(await self._declare_key(key, text))
         await self._forget_others(kids)
         self._seen.clear()
@@ -105,13 +105,18 @@ class Keys:
         )
 
     async def _mint(self, key: str) -> Minted | None:
-        """A new key for this name, unless one was made before: replicas that start at once make one between them."""
-        text = mint(secrets.token_bytes(DRAW_BYTES))
+        """A new key for a name that has none that works; of replicas that start at once one makes it."""
+        client = self._connection.client
         try:
-            first = await self._connection.client.hsetnx(name("names"), key, parse(text).kid)
+            kid = cast("str | None", await client.hget(name("names"), key)) or ""
+            if kid and await client.hexists(name("k", kid), "kh"):
+                return None
         except RedisError as error:
             raise refuse("store_down", retry_after=1) from error
-        return Minted(key, text) if first else None
+        text = mint(secrets.token_bytes(DRAW_BYTES))
+        new = parse(text).kid
+        made = await self._connection.run("mint", [name("names"), name("k", new)], [key, kid, new, self.digest(text)])
+        return Minted(key, text) if made else None
 
     async def _declare_key(self, key: Key, text: str | None) -> str:
         try:

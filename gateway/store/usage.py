@@ -58,7 +58,10 @@ class Usage:
         self._connection = connection
 
     async def settle(self, one: Settlement) -> bool:
-        """Charge and record a request; False if that was done before. Raises Refused (503): ask again."""
+        """Charge and record a request; False if that was done before. Raises Refused (503): ask again.
+
+        The reservation is released where it is held, even if that is not the upstream that `one` names.
+        """
         began = datetime.fromtimestamp(one.began, UTC)
         hour, day = began.strftime("%Y%m%d%H"), began.strftime("%Y%m%d")
         keys = [
@@ -82,7 +85,12 @@ class Usage:
         for field_name, value in one.record.items():
             args += [field_name, value]
         answer = await self._connection.run("settle", keys, args)
-        return answer == "settled"
+        assert isinstance(answer, list)
+        if answer[0] == "elsewhere":
+            keys[2], args[1] = upstream_key(str(answer[1])), str(answer[1])
+            answer = await self._connection.run("settle", keys, args)
+            assert isinstance(answer, list)
+        return bool(answer[0] == "settled")
 
     async def days(self, first: date, last: date) -> AsyncIterator[UsageRow]:
         """The sums of each day from `first` to `last`. Raises Refused (503)."""

@@ -123,9 +123,11 @@ _BY_STATUS: Mapping[int, Verdict] = {
     404: Verdict.CALLER,
     408: Verdict.TIMEOUT,
     429: Verdict.BUSY,
+    501: Verdict.CALLER,
     504: Verdict.TIMEOUT,
 }
-HIDDEN_ERROR = re.compile(rb'\s*\{\s*"(?:error"\s*:\s*\{|success"\s*:\s*false)')
+_MESSAGE = rb'"message"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*'  # Go writes keys in alphabetical order
+HIDDEN_ERROR = re.compile(rb'\s*\{\s*(?:"error"\s*:\s*\{|(?:' + _MESSAGE + rb')?"success"\s*:\s*false)')
 
 
 def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "") -> Outcome:
@@ -143,9 +145,9 @@ def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "") -> Out
         verdict,
         status,
         _tidy(text),
-        type=str(said["type"]) if said.get("type") else None,
-        code=code_text or None,
-        param=str(said["param"]) if said.get("param") else None,
+        type=_tidy(str(said["type"]))[:100] if said.get("type") else None,
+        code=_tidy(code_text)[:100] if code_text else None,
+        param=_tidy(str(said["param"]))[:100] if said.get("param") else None,
         retry_after=wait,
     )
 
@@ -161,11 +163,16 @@ def _error_of(body: bytes) -> Mapping[str, object]:
     return error if isinstance(error, dict) else {}
 
 
+LONGEST_MESSAGE = 1000  # characters that are searched for what must not be told
+_HOST = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b[\w-]+(?:\.[\w-]+)+\.[A-Za-z]{2,}\b", re.ASCII)
+
+
 def _tidy(text: str) -> str:
     """An upstream's words, fit for a caller: no hosts, no keys, no request ids of hops that the caller cannot ask."""
-    text = re.sub(r"\s*\(request id:[^)]*\)", "", text, flags=re.IGNORECASE)
-    text = re.sub(r"https?://\S+", "[address]", text)
-    text = re.sub(r"\b(?:sk|ag)[-_][\w*.\-]{4,}", "[key]", text)
+    text = re.sub(r"\s*\(request id:[^)]*\)", "", text[:LONGEST_MESSAGE], flags=re.IGNORECASE)
+    text = re.sub(r"[a-z]+://\S+", "[address]", text)
+    text = re.sub(r"(?<![A-Za-z0-9])(?:sk|ag)[-_][A-Za-z0-9_*.\-]{4,}", "[key]", text)
+    text = _HOST.sub("[address]", text)
     return " ".join(text.split())[:500] or "The upstream refused the request."
 
 

@@ -7,7 +7,7 @@ error paths and audio relay of both projects' servers.
 
 from gateway.upstreams.base import Capabilities, Kind, Sign, Verdict
 
-DRY = r"额度|余额|quota|balance|insufficient"
+DRY = r"额度|余额|quota|balance"
 KIND = Kind(
     "newapi",
     Capabilities(

@@ -15,6 +15,7 @@ from gateway.web.errors import Rendered, rendered
 
 log = logging.getLogger("audiogate")
 COMMON = (("openai-version", "2020-10-01"),)
+EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class Body:
@@ -100,14 +101,18 @@ class AudioEndpoint:
 
 async def _relay(reply: Reply, send: Send) -> None:
     error: BaseException | None = None
+    end = b"\n\n"
     try:
         await send(_start(reply.status, (*reply.headers, *COMMON)))
         async for piece in reply.pieces():
+            end = (end + piece)[-4:]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     except BrokenOff:
         error = refuse("upstream_failed")
-        if dict(reply.headers).get("content-type", "").startswith("text/event-stream"):
+        headers = dict(reply.headers)
+        between_events = headers.get("content-type", "").startswith("text/event-stream") and end.endswith(EVENT_ENDS)
+        if between_events and "content-length" not in headers:
             event = b"data: " + json.dumps(error.envelope()).encode() + b"\n\n"
             await send({"type": "http.response.body", "body": event})
         # Otherwise the answer stays unfinished: the server drops the connection, so that nobody takes it for whole.

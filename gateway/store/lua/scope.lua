@@ -48,7 +48,9 @@ local function load(key)
   local s = packed and cmsgpack.unpack(packed) or {}
   for i = #s + 1, 30 do s[i] = 0 end
   for window = 1, 5 do
-    if s[1 + window] ~= ids[window] then
+    -- Forward, or back by more than one: a clock set back a little over a boundary must not give a budget anew.
+    local was = s[1 + window]
+    if ids[window] > was or ids[window] < was - 1 then
       s[1 + window] = ids[window]
       for measure = 1, 4 do s[6 + window * 4 + measure] = 0 end
     end
@@ -65,17 +67,19 @@ local function rows_of(key)
   return packed and cmsgpack.unpack(packed) or {0}
 end
 
--- The first row that amounts {usd, ms, characters, requests} would break:
--- {measure (5: in flight), window, limit, used, asked, milliseconds to wait}, or nil.
+-- Of the rows that amounts {usd, ms, characters, requests} would break the one that stands longest in the way:
+-- {measure (5: in flight), window, limit, used, asked, milliseconds to wait (-1: for ever)}, or nil.
 local function broken(s, rows, amounts)
-  if rows[1] > 0 and s[1] >= rows[1] then return {5, 0, rows[1], s[1], 1, 1000} end
+  local worst
+  if rows[1] > 0 and s[1] >= rows[1] then worst = {5, 0, rows[1], s[1], 1, 1000} end
   for i = 2, #rows do
     local measure, window, limit = rows[i][1], rows[i][2], rows[i][3]
-    local used = s[6 + window * 4 + measure] + s[6 + measure]
-    if used + amounts[measure] > limit then
-      return {measure, window, limit, used, amounts[measure], wait_for(window)}
+    local used, wait = s[6 + window * 4 + measure] + s[6 + measure], wait_for(window)
+    if used + amounts[measure] > limit and not (worst and (worst[6] < 0 or (wait >= 0 and wait <= worst[6]))) then
+      worst = {measure, window, limit, used, amounts[measure], wait}
     end
   end
+  return worst
 end
 
 local function reserve(s, amounts, sign)

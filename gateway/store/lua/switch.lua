@@ -21,13 +21,13 @@ if not chosen then return {'full', unpack(denials)} end
 local candidate = candidates[chosen]
 
 local from = load(KEYS[4])
+local to = candidate.key == KEYS[4] and from or load(candidate.key)
 reserve(from, held[4], -1)
-save(KEYS[4], from)
-local to = load(candidate.key)
 reserve(to, candidate.amounts, 1)
-save(candidate.key, to)
 reserve(key.s, candidate.amounts, 1)
 reserve(team.s, candidate.amounts, 1)
+save(KEYS[4], from)
+save(candidate.key, to)
 save(KEYS[1], key.s)
 save(KEYS[2], team.s)
 redis.call('HSET', KEYS[3], ARGV[1], cmsgpack.pack({KEYS[1], KEYS[2], candidate.name, candidate.amounts, held[5]}))

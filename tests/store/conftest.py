@@ -1,0 +1,203 @@
+"""All rooms of the store on a real, empty server, of each engine in turn."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+
+from gateway.config.model import Config, Key, Team
+from gateway.metrics import Metrics
+from gateway.policy.keys import Caller, parse
+from gateway.policy.limits import Amounts, Limit
+from gateway.store.connection import Connection, script_text
+from gateway.store.keys import Keys
+from gateway.store.limits import Admission, Limits, Offer
+from gateway.store.usage import Settlement, Usage
+from tests.running import PEPPER, configured, key_text
+from tests.servers import EACH_ENGINE, start_store
+
+CLOCK = "redis.call('TIME')"
+BEGAN = 1_700_000_000.0
+WINDOWS = ("minute", "hour", "day", "month", "total")
+
+
+class Timed(Connection):
+    """A connection whose scripts read `now_ms` (since 1970) instead of the server's clock, once it is set."""
+
+    now_ms: int | None = None
+
+    async def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
+        if self.now_ms is None:
+            return await super()._evaluate(script, keys, args)
+        text = script_text(script)
+        assert text.count(CLOCK) == 1
+        seconds, ms = divmod(self.now_ms, 1000)
+        return await self.client.eval(text.replace(CLOCK, f"{{'{seconds}', '{ms}000'}}"), len(keys), *keys, *args)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a scope: in flight, and (usd, ms, characters, requests) that are reserved and used per window."""
+
+    flying: int
+    ids: tuple[int, ...]
+    reserved: tuple[int, ...]
+    used: Mapping[str, tuple[int, ...]]
+
+
+@dataclass
+class Rooms:
+    """One gateway's view of the store. `caller` is alice of team default, once `declare` was called."""
+
+    connection: Timed
+    raw: redis.asyncio.Redis
+    keys: Keys = field(init=False)
+    limits: Limits = field(init=False)
+    usage: Usage = field(init=False)
+    caller: Caller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.connection, pepper=PEPPER)
+        self.limits = Limits(self.connection)
+        self.usage = Usage(self.connection)
+        self.presented = parse(key_text())
+
+    @staticmethod
+    def config(
+        *, key: Sequence[Limit] = (), team: Sequence[Limit] = (), upstream: Sequence[Limit] = (), **facts: object
+    ) -> Config:
+        """A configuration of one key, one team and the upstreams one, two and three; limits of `upstream` are one's."""
+        return configured(
+            Path("unused"),
+            keys={"alice": Key("alice", "default", key_text(), limits=tuple(key), **facts)},
+            teams={"default": Team("default", limits=tuple(team))},
+            upstream_limits={"one": tuple(upstream), "two": (), "three": ()},
+        )
+
+    async def declare(self, **told: object) -> Caller:
+        """Bring `config` into the store."""
+        await self.keys.declare(self.config(**told))
+        return await self.reread()
+
+    async def reread(self) -> Caller:
+        """Alice as the store knows her now."""
+        caller = await self.keys.find(self.presented.kid, fresh=True)
+        assert caller is not None
+        self.caller = caller
+        return caller
+
+    async def admit(
+        self, rid: str, *names: str, offers: Sequence[Offer] = (), peek: bool = False, **amounts: int
+    ) -> Admission:
+        """Ask for alice, at upstreams of one price (`names`) or of several (`offers`)."""
+        offers = offers or [Offer(name, Amounts(**amounts)) for name in names or ("one",)]
+        return await self.limits.admit(rid, self.caller, self.presented, offers=offers, peek=peek)
+
+    async def switch(
+        self, rid: str, held: str, *names: str, offers: Sequence[Offer] = (), **amounts: int
+    ) -> str | None:
+        """Move alice's reservation."""
+        offers = offers or [Offer(name, Amounts(**amounts)) for name in names]
+        return await self.limits.switch(rid, self.caller, held=held, offers=offers)
+
+    @staticmethod
+    def settlement(
+        rid: str,
+        upstream: str = "one",
+        *,
+        kid: str = parse(key_text()).kid,
+        team: str = "default",
+        model: str = "whisper-1",
+        began: float = BEGAN,
+        sums: Mapping[str, int] | None = None,
+        record: Mapping[str, str] | None = None,
+        **used: int,
+    ) -> Settlement:
+        """The end of a request; its sums are what it used unless said otherwise."""
+        amounts = Amounts(**used)
+        default = {"requests": amounts.requests, "usd": amounts.usd, "ms": amounts.ms}
+        return Settlement(
+            rid,
+            kid=kid,
+            team=team,
+            model=model,
+            upstream=upstream,
+            route="transcriptions",
+            began=began,
+            used=amounts,
+            sums=default if sums is None else sums,
+            record={"id": rid, "cost_micro_usd": str(amounts.usd), "audio_ms": str(amounts.ms)}
+            if record is None
+            else record,
+        )
+
+    async def settle(self, rid: str, upstream: str = "one", **told: object) -> bool:
+        """Close one of alice's requests."""
+        return await self.usage.settle(self.settlement(rid, upstream, **told))
+
+    async def numbers(self, scope: str) -> Numbers:
+        """The numbers of `alice`, `default` (the team) or an upstream."""
+        key = {"alice": f"{{ag}}:k:{self.presented.kid}", "default": "{ag}:t:default"}.get(scope, f"{{ag}}:u:{scope}")
+        text = "local s = redis.call('HGET', KEYS[1], 's') return s and cmsgpack.unpack(s) or {}"
+        found = [int(number) for number in await self.raw.eval(text, 1, key)] or [0] * 30
+        assert len(found) == 30
+        used = {window: tuple(found[10 + 4 * i : 14 + 4 * i]) for i, window in enumerate(WINDOWS)}
+        return Numbers(found[0], tuple(found[1:6]), tuple(found[6:10]), used)
+
+    async def everything(self) -> dict[bytes, tuple[bytes, int]]:
+        """Each key of the store: its serialised value, and when it expires (-1: never)."""
+        names = [name async for name in self.raw.scan_iter(count=1000)]
+        return {name: (await self.raw.dump(name), await self.raw.pexpiretime(name)) for name in names}
+
+
+@asynccontextmanager
+async def rooms_on(url: str) -> AsyncIterator[Rooms]:
+    """Rooms on a server, with connections of their own."""
+    connection = Timed(url, Metrics(models=(), teams=()))
+    raw = redis.asyncio.Redis.from_url(url)
+    try:
+        yield Rooms(connection, raw)
+    finally:
+        await raw.aclose()
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def server_of() -> Iterator[Callable[[str], str]]:
+    """Gives the URL of this test process's own server of an engine, started when it is first asked for."""
+    with ExitStack() as stack:
+        urls: dict[str, str] = {}
+
+        def url_of(engine: str) -> str:
+            if engine not in urls:
+                urls[engine] = stack.enter_context(start_store(engine))
+            return urls[engine]
+
+        yield url_of
+
+
+@pytest.fixture(params=EACH_ENGINE)
+def url(request: pytest.FixtureRequest, server_of: Callable[[str], str]) -> str:
+    """An empty store of our own."""
+    found = server_of(request.param)
+    with redis.Redis.from_url(found) as client:
+        client.flushall()
+        client.script_flush()
+    return found
+
+
+@pytest.fixture
+def open_rooms() -> Callable[[str], object]:
+    """Opens more rooms on a URL: `async with open_rooms(url) as rooms`."""
+    return rooms_on
+
+
+@pytest.fixture
+async def rooms(url: str) -> AsyncIterator[Rooms]:
+    """The rooms on an empty store."""
+    async with rooms_on(url) as found:
+        yield found

@@ -1,0 +1,131 @@
+"""What holds for all scripts: which keys they touch and leave, and that the server may forget them at any time."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from gateway.config.model import Key
+from gateway.errors import Refused
+from gateway.policy.limits import Limit
+from gateway.store.connection import script_text
+from tests.running import configured
+
+PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|declared|usage)")
+WHILE_HELD = {"{ag}:leases", "{ag}:held"}
+SCRIPTS = {path.name.removesuffix(".lua") for path in (files("gateway.store") / "lua").iterdir()} - {"scope"}
+
+
+async def cycle(rooms, rid: str, *, between=None):
+    """Everything that scripts do for one request."""
+    steps = [
+        lambda: rooms.declare(key=[Limit("usd", "day", 1000)]),
+        lambda: rooms.admit(rid, peek=True),
+        lambda: rooms.admit(rid, "one", "two", usd=10),
+        lambda: rooms.switch(rid, "one", "two", usd=12),
+        lambda: rooms.settle(rid, "two", usd=9),
+        lambda: rooms.settle(rid, "two", usd=9),
+    ]
+    answers = []
+    for step in steps:
+        answers.append(await step())
+        if between is not None:
+            await between()
+    admission, moved, settled, again = answers[2:]
+    assert (admission.upstream, moved, settled, again) == ("one", "two", True, False)
+
+
+async def left_behind(rooms) -> dict[str, int]:
+    """The keys of the store, and when they expire."""
+    return {name.decode(): expires for name, (_, expires) in (await rooms.everything()).items()}
+
+
+async def test_every_key_expires_or_is_one_of_the_few_that_stay(rooms):
+    seen = []
+
+    async def look():
+        seen.append(await left_behind(rooms))
+
+    await cycle(rooms, "r1", between=look)
+    for keys in seen:
+        stray = {name for name, expires in keys.items() if expires == -1 and not PERMANENT.fullmatch(name)}
+        assert stray <= WHILE_HELD
+    assert seen[2].keys() >= WHILE_HELD
+    assert not seen[-1].keys() & WHILE_HELD, "they go with the last reservation"
+    assert any(re.fullmatch(r"\{ag\}:done:\d{10}", name) for name in seen[-1])
+
+
+async def test_a_hundred_requests_leave_no_more_keys_than_one(rooms):
+    await cycle(rooms, "r0")
+    after_one = (await left_behind(rooms)).keys()
+    for number in range(100):
+        await rooms.admit(f"r{number + 1}", usd=1)
+        await rooms.settle(f"r{number + 1}", usd=1)
+    assert (await left_behind(rooms)).keys() == after_one
+
+
+async def test_the_server_may_forget_the_scripts_at_any_time(rooms):
+    await cycle(rooms, "r1", between=rooms.raw.script_flush)
+    for scope in ("alice", "default", "two"):
+        assert (await rooms.numbers(scope)).used["total"] == (9, 0, 0, 1)
+
+
+async def test_a_user_who_may_touch_nothing_but_our_keys_is_enough(rooms, url, open_rooms):
+    rights = ["+@all", "-@dangerous", "-@admin"]
+    await rooms.raw.acl_setuser("gateway", enabled=True, passwords="+word", keys=["{ag}:*"], commands=rights)
+    try:
+        async with open_rooms(url.replace("unix://", "unix://gateway:word@")) as limited:
+            await limited.keys.declare(limited.config())
+            await limited.reread()
+            await limited.admit("r1", "one", usd=10)
+            await limited.switch("r1", "one", "two", usd=12)
+            assert await limited.settle("r1", "two", usd=9)
+            assert await limited.connection.alive()
+            with pytest.raises(Refused):
+                await limited.connection.run("declare", ["elsewhere"], ["[0]"])
+    finally:
+        await rooms.raw.acl_deluser("gateway")
+
+
+async def test_all_keys_of_a_script_are_in_one_slot(rooms, monkeypatch):
+    seen = {}
+    run = rooms.connection.run
+
+    async def watched(script, keys, args):
+        seen.setdefault(script, set()).update(keys)
+        return await run(script, keys, args)
+
+    monkeypatch.setattr(rooms.connection, "run", watched)
+    await cycle(rooms, "r1")
+    await rooms.keys.declare(configured(Path("unused"), keys={"bob": Key("bob", "default")}))
+    assert seen.keys() == SCRIPTS, "a script that nobody runs"
+    assert len({key_slot(key.encode()) for keys in seen.values() for key in keys}) == 1
+
+
+@pytest.mark.parametrize("script", ["admit", "declare", "settle", "switch"])
+@pytest.mark.parametrize("bad", ["", "seven", "1,5"])
+async def test_a_bad_number_changes_nothing(rooms, script, bad):
+    kid = (await rooms.declare()).kid
+    await rooms.admit("r1", usd=10)
+    scopes, versions = [f"{{ag}}:k:{kid}", "{ag}:t:default"], rooms.caller.versions
+    asked = {
+        "admit": (["{ag}:leases", "{ag}:held", "{ag}:u:one"], ["r2", rooms.caller.digest, *versions, 1, "admit"]),
+        "switch": (["{ag}:held", "{ag}:u:one", "{ag}:u:two"], ["r1", "one"]),
+        "settle": (["{ag}:u:one", "{ag}:leases", "{ag}:held", "{ag}:d", "{ag}:h", "{ag}:y", "{ag}:usage"], ["r1"]),
+        "declare": ([], []),
+    }
+    keys, args = asked[script]
+    args += [f"[0, [{bad}"] if script == "declare" else ["one", bad, 1, 1, 1, 1, 1, 1, "p", 0, "id", "r1"]
+    before = await rooms.everything()
+    with pytest.raises(Refused):
+        await rooms.connection.run(script, [*scopes, *keys], args)
+    assert await rooms.everything() == before
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS))
+def test_a_script_begins_with_what_all_share(script):
+    shared = (files("gateway.store") / "lua" / "scope.lua").read_text()
+    assert script_text(script).startswith(shared)
+    assert len(script_text(script)) > len(shared) + 100
