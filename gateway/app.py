@@ -5,8 +5,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import __version__, logs
 from gateway.audio.request import PREFIX
-from gateway.call import Parts
 from gateway.client import Client
 from gateway.config.model import Config
 from gateway.errors import Refused
 from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
+from gateway.parts import Parts
 from gateway.policy.ids import DRAW_BYTES, request_id
 from gateway.probe.parent import Probe
 from gateway.spool import Spools
 from gateway.store.connection import Connection
 from gateway.store.embedded import Embedded
 from gateway.store.keys import Keys, Minted
+from gateway.store.leases import Leases
 from gateway.store.limits import Limits
 from gateway.store.pepper import read_pepper
 from gateway.store.usage import Usage
@@ -40,6 +41,8 @@ from gateway.web.audio import AudioEndpoint
 
 DRAIN_SECONDS = 8.0
 WATCH_SECONDS = 1.0
+RENEW_SECONDS = 3.0
+REAP_SECONDS = 5.0
 EMBEDDED = "store"
 
 
@@ -149,7 +152,14 @@ class Gateway:
             limits=Limits(self.connection),
             client=Client(),
             health=Health(upstreams, clock=time.monotonic, metrics=self.metrics),
-            ledger=Ledger(usage, self._probe, self.tasks, metrics=self.metrics, clock=time.monotonic),
+            ledger=Ledger(
+                usage,
+                Leases(self.connection),
+                probe=self._probe,
+                tasks=self.tasks,
+                metrics=self.metrics,
+                clock=time.monotonic,
+            ),
             spools=Spools(
                 memory_bytes=uploads.memory_bytes,
                 total_bytes=uploads.total_bytes,
@@ -169,12 +179,17 @@ class Gateway:
         if self._embedded is not None:
             await self._embedded.start()
         self.parts.client.open_pool()
-        watch = self.tasks.spawn(self._watch(), name="watch")
+        watch = [
+            self.tasks.spawn(self._watch(), name="watch"),
+            self.tasks.spawn(self._every(RENEW_SECONDS, self.parts.ledger.renew), name="watch leases"),
+            self.tasks.spawn(self._every(REAP_SECONDS, self.parts.ledger.reap), name="watch the dead"),
+        ]
         try:
             yield
         finally:
             self.draining = True
-            watch.cancel()
+            for task in watch:
+                task.cancel()
             await self.tasks.drain(seconds=DRAIN_SECONDS)
             await self.parts.client.close()
             await self._probe.close()
@@ -182,6 +197,13 @@ class Gateway:
             if self._embedded is not None:
                 await self._embedded.stop()
             self.metrics.close(os.getpid())
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` again and again; a store that is away is tried again the next time."""
+        while True:
+            await asyncio.sleep(seconds)
+            with suppress(Refused):
+                await work()
 
     async def _watch(self) -> None:
         """Once a second: how late is the loop, and does the embedded store still run?"""

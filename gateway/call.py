@@ -1,25 +1,15 @@
-"""What comes in, what serving needs of the world, and what goes out."""
+"""A request as it came in, whoever brought it."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-
-from gateway.client import BrokenOff, Client, Exchange, TimedOut
-from gateway.health import Health
-from gateway.ledger import Entry, Ledger
-from gateway.metrics import Metrics
-from gateway.policy.routing import Market
-from gateway.spool import Spools
-from gateway.store.keys import Keys
-from gateway.store.limits import Limits
-from gateway.tasks import Tasks
-from gateway.upstreams.base import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request as it came in. `headers` have lower-case names, `authorization` all values of that header.
 
-    `size` is the Content-Length, None without one. `began` is in seconds since 1970, `started` monotonic.
+    `size` is the Content-Length, None without one. `began` is in seconds since 1970, `started` monotonic. `stop` ends
+    the request as if its caller had gone.
     """
 
     rid: str
@@ -32,57 +22,9 @@ class Call:
     chunks: AsyncIterator[bytes]
     began: float
     started: float
+    stop: Callable[[], None]
 
     @property
     def has_body(self) -> bool:
         """Whether a body comes with it."""
         return bool(self.size) or "transfer-encoding" in self.headers
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What serving needs of the world."""
-
-    market: Market
-    keys: Keys
-    limits: Limits
-    client: Client
-    health: Health
-    ledger: Ledger
-    spools: Spools
-    tasks: Tasks
-    metrics: Metrics
-    max_bytes: int
-    clock: Callable[[], float]
-    draw: Callable[[], float]
-
-
-@dataclass(slots=True)
-class Reply:
-    """An answer on its way to the caller: status and headers, then `pieces`; `close` settles."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    exchange: Exchange
-    entry: Entry
-    parts: Parts
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The upstream's bytes as they come, untouched. Raises BrokenOff when the upstream fails after its start."""
-        entry = self.entry
-        try:
-            async for piece in self.exchange.pieces():
-                if entry.first_byte is None:
-                    entry.first_byte = self.parts.clock()
-                entry.tap.feed(piece)
-                entry.sent += len(piece)
-                yield piece
-        except (BrokenOff, TimedOut) as error:
-            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
-            self.parts.health.note(entry.upstream, Outcome(verdict))
-            raise BrokenOff("the upstream broke off") from error
-
-    def close(self, *, error: BaseException | None = None) -> None:
-        """The answer is done, or nobody wants it any more (`error` tells)."""
-        self.exchange.close()
-        self.parts.ledger.close(self.entry, error=error)

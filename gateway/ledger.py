@@ -3,76 +3,46 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.audio.request import OTHER, AudioRequest, Endpoint
-from gateway.audio.usage import NoTap, Tap, Usage
+from gateway.audio.usage import Usage
+from gateway.entry import Entry
 from gateway.errors import Refused
 from gateway.logs import REQUESTS
 from gateway.metrics import Metrics
-from gateway.policy.keys import Caller
 from gateway.policy.limits import Amounts, amounts
 from gateway.policy.metering import UNUSED, Metered, metered, wants_counting
 from gateway.policy.pricing import cost
 from gateway.policy.routing import Candidate
 from gateway.probe.parent import Probe
+from gateway.store.leases import Leases, Policy
 from gateway.store.usage import Settlement
 from gateway.store.usage import Usage as UsageStore
 from gateway.tasks import Tasks
-from gateway.upload import Upload
 
 log = logging.getLogger(REQUESTS)
 LONGEST_PAUSE = 5.0
-
-
-@dataclass(slots=True)
-class Entry:
-    """One request, as its facts become known. `began` is in seconds since 1970, `started` and the like monotonic.
-
-    `executed`: an upstream has served it, or may have, so it is charged. `step` is where it is, or where it ended.
-    """
-
-    rid: str
-    method: str
-    path: str
-    began: float
-    started: float
-    endpoint: Endpoint = OTHER
-    step: str = "authenticate"
-    caller: Caller | None = None
-    candidate: Candidate | None = None
-    admitted: bool = False
-    executed: bool = False
-    status: int = 0
-    error: str = ""
-    attempts: int = 0
-    upstream_seconds: float = 0.0
-    sent: int = 0
-    answered: float | None = None
-    first_byte: float | None = None
-    upstream_request: str = ""
-    upload: Upload | None = None
-    tap: Tap = field(default_factory=NoTap)
-
-    @property
-    def upstream(self) -> str:
-        """The name of the upstream that it is at."""
-        return self.candidate.upstream.name if self.candidate is not None else ""
-
-    @property
-    def request(self) -> AudioRequest:
-        """What is known of the request."""
-        return self.upload.request if self.upload is not None else AudioRequest(self.endpoint)
+EXPIRED: Policy = "charge"  # the upstream has probably served, and billed, what a dead gateway began
+# States of a key on which nothing may go on running, and the errors they are recorded as.
+OVER = {"revoked": "revoked_key", "expired": "expired_key", "gone": "revoked_key"}
 
 
 class Ledger:
     """Opens and closes the entries of a process. `clock` gives monotonic seconds."""
 
     def __init__(
-        self, usage: UsageStore, probe: Probe, tasks: Tasks, *, metrics: Metrics, clock: Callable[[], float]
+        self,
+        usage: UsageStore,
+        leases: Leases,
+        *,
+        probe: Probe,
+        tasks: Tasks,
+        metrics: Metrics,
+        clock: Callable[[], float],
     ) -> None:
-        self._usage, self._probe, self._tasks, self._metrics, self._clock = usage, probe, tasks, metrics, clock
+        self._usage, self._leases, self._probe = usage, leases, probe
+        self._tasks, self._metrics, self._clock = tasks, metrics, clock
+        self._held: dict[str, Entry] = {}
 
     def open(self, entry: Entry) -> Entry:
         """A request has come in."""
@@ -82,7 +52,26 @@ class Ledger:
     def admitted(self, entry: Entry, candidate: Candidate) -> None:
         """The store has reserved what the request may use, at this candidate."""
         entry.admitted, entry.candidate = True, candidate
+        self._held[entry.rid] = entry
         self._metrics.held.inc()
+
+    async def renew(self) -> None:
+        """Extend the leases of what is not settled; what runs on a key that is no longer good is ended.
+
+        To be called every few seconds. Raises Refused (503).
+        """
+        running = {rid: entry.caller.kid for rid, entry in self._held.items() if entry.caller is not None}
+        for rid, state in (await self._leases.renew(running)).items():
+            entry = self._held.get(rid)
+            if state in OVER and entry is not None and entry.answered is None:
+                entry.error = OVER[state]
+                entry.call.stop()
+
+    async def reap(self) -> None:
+        """End the reservations of gateways that died; each is logged. Raises Refused (503)."""
+        for one in await self._leases.reap(EXPIRED):
+            log.warning("request %s was never settled: %s micro-USD are charged for it", one.rid, one.held.usd)
+            self._metrics.expired.inc()
 
     def close(self, entry: Entry, *, error: BaseException | None = None) -> None:
         """The request has ended, well or badly; the rest happens in the background. Call it once per entry."""
@@ -91,7 +80,8 @@ class Ledger:
             entry.error = error.name
             entry.status = entry.status or error.row.status
         elif isinstance(error, asyncio.CancelledError):
-            entry.error, entry.status = "client_gone", 499
+            entry.status = entry.status if entry.error else 499
+            entry.error = entry.error or "client_gone"
         elif error is not None:
             entry.error = type(error).__name__
             entry.status = entry.status or 500
@@ -108,7 +98,7 @@ class Ledger:
             found = await self._meter(entry, entry.tap.usage())
             usd = cost(entry.candidate.price, found.usage)
         used = amounts(found.usage, usd)
-        record = self._record(entry, found, used)
+        record = entry.record(found, used)
         self._report(entry, found, used)
         log.info("%(id)s", record)
         if entry.upload is not None:
@@ -136,7 +126,7 @@ class Ledger:
             model=entry.request.model or "",
             upstream=entry.upstream,
             route=entry.endpoint.name,
-            began=entry.began,
+            began=entry.call.began,
             used=charged,
             sums={
                 "requests": 1,
@@ -161,41 +151,9 @@ class Ledger:
                 log.warning("request %s is not settled yet: %s", entry.rid, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+        self._held.pop(entry.rid, None)
         self._metrics.unsettled.dec()
         self._metrics.held.dec()
-
-    def _record(self, entry: Entry, found: Metered, used: Amounts) -> dict[str, str | int]:
-        request, caller, candidate = entry.request, entry.caller, entry.candidate
-        assert entry.answered is not None
-        return {
-            "id": entry.rid,
-            "at": f"{entry.began:.3f}",
-            "route": entry.endpoint.name,
-            "method": entry.method,
-            "path": entry.path,
-            "status": entry.status,
-            "error": entry.error,
-            "step": entry.step,
-            "key": caller.kid if caller is not None else "",
-            "key_name": caller.name if caller is not None else "",
-            "team": caller.team if caller is not None else "",
-            "model": request.model or "",
-            "model_sent": candidate.model if candidate is not None else "",
-            "upstream": entry.upstream,
-            "upstream_request": entry.upstream_request,
-            "attempts": entry.attempts,
-            "audio_ms": used.ms,
-            "characters": used.characters,
-            "input_tokens": found.usage.input_tokens,
-            "output_tokens": found.usage.output_tokens,
-            "source": found.source,
-            "disputed": int(found.disputed),
-            "cost_micro_usd": used.usd,
-            "bytes_in": entry.upload.received if entry.upload is not None else 0,
-            "bytes_out": entry.sent,
-            "latency_ms": round((entry.answered - entry.started) * 1000),
-            "first_byte_ms": round((entry.first_byte - entry.started) * 1000) if entry.first_byte is not None else -1,
-        }
 
     def _report(self, entry: Entry, found: Metered, used: Amounts) -> None:
         assert entry.answered is not None
@@ -205,8 +163,8 @@ class Ledger:
             "upstream": entry.upstream,
             "team": entry.caller.team if entry.caller is not None else "",
         }
-        seconds = entry.answered - entry.started
-        first_byte = None if entry.first_byte is None else entry.first_byte - entry.started
+        seconds = entry.answered - entry.call.started
+        first_byte = None if entry.first_byte is None else entry.first_byte - entry.call.started
         self._metrics.ended(labels, status=entry.status, seconds=seconds, first_byte=first_byte)
         self._metrics.passed(received=entry.upload.received if entry.upload is not None else 0, sent=entry.sent)
         if entry.executed:

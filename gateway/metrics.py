@@ -151,6 +151,7 @@ class Metrics:
             mode="recent",
         )
         self.held = self._gauge("reservations_held", "Reservations that are not settled yet.")
+        self.expired = self._counter("expired_reservations", "Requests whose gateway died before it settled them.")
         self.unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
 
     def _upstreams(self) -> None:

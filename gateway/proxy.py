@@ -11,10 +11,11 @@ from contextlib import suppress
 from gateway.audio.body import reader_for
 from gateway.audio.request import Endpoint, endpoint_for
 from gateway.audio.usage import tap_for
-from gateway.call import Call, Parts, Reply
+from gateway.call import Call
 from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable
+from gateway.entry import Entry
 from gateway.errors import Refused, refuse
-from gateway.ledger import Entry
+from gateway.parts import Parts, Reply
 from gateway.policy import retry, routing
 from gateway.policy.keys import Caller, Presented, check_holder, read_key
 from gateway.policy.limits import Amounts, duration, reserve
@@ -33,7 +34,7 @@ LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
 
 async def serve(call: Call, parts: Parts) -> Reply:
     """One audio request. Raises Refused for whatever stands in its way, once it is in the books."""
-    entry = parts.ledger.open(Entry(call.rid, call.method, call.path, began=call.began, started=call.started))
+    entry = parts.ledger.open(Entry(call))
     try:
         entry.endpoint = endpoint = endpoint_for(call.method, call.path)
         presented, entry.caller = await authenticate(call, parts)
@@ -49,7 +50,7 @@ async def serve(call: Call, parts: Parts) -> Reply:
         )
         entry.step = "attempt"
         upload.fill(parts.tasks)
-        exchange = await attempt(call, entry, plan, parts)
+        exchange = await attempt(entry, plan, parts)
         entry.step = "relay"
         return relay(entry, exchange, admission, parts)
     except BaseException as error:
@@ -103,9 +104,10 @@ async def peek(rid: str, who: tuple[Presented, Caller], parts: Parts) -> None:
         raise refuse("no_upstream")
     free = any(price == FREE for prices in parts.market.prices.values() for price in prices.values())
     least = Amounts(usd=0 if free else 1, ms=1)
-    offers = [Offer(one.name, least) for one in upstreams]
     with suppress(Stale):  # admission reads the records again
-        await parts.limits.admit(rid, caller, presented, offers=offers, peek=True)
+        await parts.limits.admit(
+            rid, caller, presented, offers=[Offer(one.name, least) for one in upstreams], peek=True
+        )
 
 
 async def admit(
@@ -116,7 +118,8 @@ async def admit(
     for _ in range(RELOADS):
         plan = routing.plan(upload.request, caller, parts.market, unhealthy=parts.health.unhealthy(), draw=parts.draw)
         try:
-            admission = await parts.limits.admit(entry.rid, caller, presented, offers=_offers(plan, upload))
+            offers = _offers(plan, upload)
+            admission = await parts.limits.admit(entry.rid, caller, presented, offers=offers, told=entry.told)
         except Stale:
             found = await parts.keys.find(caller.kid, fresh=True)
             if found is None:
@@ -129,7 +132,7 @@ async def admit(
     raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
 
 
-async def attempt(call: Call, entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exchange:
+async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exchange:
     """Try the admitted candidate, then the others as `policy/retry.py` allows. Raises Refused when none served."""
     upload = entry.upload
     assert upload is not None and entry.candidate is not None and entry.caller is not None
@@ -138,7 +141,7 @@ async def attempt(call: Call, entry: Entry, plan: Sequence[Candidate], parts: Pa
     while True:
         entry.attempts += 1
         began = parts.clock()
-        answer = await try_one(call, entry, entry.candidate, parts)
+        answer = await try_one(entry, entry.candidate, parts)
         outcome = Outcome(Verdict.SERVED) if isinstance(answer, Exchange) else answer
         parts.metrics.attempted(entry.upstream, outcome.verdict, parts.clock() - began)
         parts.health.note(entry.upstream, outcome)
@@ -165,9 +168,9 @@ async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
     return name is not None
 
 
-async def try_one(call: Call, entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
+async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
     """One attempt: a follower of the upload from its first byte. An answer, or why there is none to relay."""
-    upload, upstream = entry.upload, candidate.upstream
+    call, upload, upstream = entry.call, entry.upload, candidate.upstream
     assert upload is not None
     sent: list[Sent] = []
 
@@ -209,10 +212,8 @@ async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
     kind = entry.candidate.upstream.kind
     entry.upstream_request = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
     try:
-        served = 200 <= exchange.status < 300
-        if served and not (
-            kind.hides_errors and _is_json(exchange) and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))
-        ):
+        suspect = kind.hides_errors and "json" in exchange.headers.get("content-type", "")
+        if 200 <= exchange.status < 300 and not (suspect and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))):
             return exchange
         body = await exchange.start(ERROR_BODY)
     except BaseException:
@@ -244,7 +245,3 @@ def _offers(candidates: Sequence[Candidate], upload: Upload) -> list[Offer]:
 
 def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
     return next(one for one in candidates if one.upstream.name == name)
-
-
-def _is_json(exchange: Exchange) -> bool:
-    return "json" in exchange.headers.get("content-type", "")

@@ -90,19 +90,20 @@ class Running:
         """Wait for `count` usage records and return them all."""
         found = await until(lambda: self._records(), lambda rows: len(rows) >= count)
         assert len(found) == count, found
-        return found
+        return list(found)
 
     async def cost(self) -> int:
         """What all records together cost, in micro-USD."""
         return sum(int(record["cost_micro_usd"]) for record in await self._records())
 
     async def _records(self) -> list[dict[str, str]]:
-        rows = await self.app.connection.client.xrange("{ag}:usage")
+        rows = await self.app.connection.client.xrange("{ag}:usage") or []
         return [cast("dict[str, str]", fields) for _, fields in rows]
 
     async def numbers(self, scope: str) -> str:
         """The packed numbers of a scope, as the store keeps them (for equality only)."""
-        return str(await self.app.connection.client.execute_command("HGET", scope, "s", NEVER_DECODE=True))
+        client: Any = self.app.connection.client
+        return str(await client.execute_command("HGET", scope, "s", NEVER_DECODE=True))
 
     async def idle(self) -> None:
         """Wait until nothing is being settled and nothing is held."""

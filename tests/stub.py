@@ -5,8 +5,8 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.message import Message
 from email.parser import BytesParser
+from typing import Any
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Seen:
     closed: asyncio.Event = field(default_factory=asyncio.Event)  # its connection is gone
 
     @property
-    def parts(self) -> list[Message]:
+    def parts(self) -> list[Any]:
         """The parts of a multipart body, in order."""
         head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
         payload = BytesParser().parsebytes(head + bytes(self.body)).get_payload()
@@ -38,7 +38,7 @@ class Seen:
         ]
 
     @property
-    def json(self) -> dict[str, object]:
+    def json(self) -> Any:
         """A JSON body."""
         return json.loads(self.body)
 
@@ -68,7 +68,7 @@ class Answer:
     hold: asyncio.Event | None = None
 
 
-def said(text: str = "hello", *, status: int = 200, **more: object) -> Answer:
+def said(text: str = "hello", *, status: int = 200, **more: Any) -> Answer:
     """A JSON answer with a text, or any fields."""
     return Answer(status=status, pieces=(json.dumps({"text": text, **more}).encode(),))
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.running import Running
 
@@ -44,6 +45,13 @@ def chunked(pieces: Iterable[bytes], *, end: bool = True) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + (b"0\r\n\r\n" if end else b"")
 
 
+def framed(body: bytes, framing: str) -> tuple[str, bytes]:
+    """The header that frames the body, and the body in that framing."""
+    if framing == "length":
+        return f"Content-Length: {len(body)}", body
+    return "Transfer-Encoding: chunked", chunked(pieces_of(body, seed=len(body), largest=20_000))
+
+
 @dataclass
 class Said:
     """An answer. `whole` tells whether its body came to a proper end."""
@@ -54,15 +62,15 @@ class Said:
     whole: bool = False
 
     @property
-    def json(self) -> dict[str, dict[str, object]]:
+    def json(self) -> Any:
         """A JSON body."""
         return json.loads(self.body)
 
     @property
-    def error(self) -> dict[str, object]:
+    def error(self) -> dict[str, Any]:
         """The error of an OpenAI envelope, which must have just the four keys, and its request id."""
         assert set(self.json) == {"error"}, self.json
-        error = self.json["error"]
+        error: dict[str, Any] = self.json["error"]
         assert set(error) == {"message", "type", "param", "code"}, error
         assert isinstance(error["message"], str)
         assert isinstance(error["type"], str)

@@ -3,6 +3,11 @@
 DRAW_BYTES = 10
 
 
+def began(rid: str) -> float:
+    """When a request began, seconds since 1970: its id tells."""
+    return int(rid.removeprefix("req_")[:12], 16) / 1000
+
+
 def request_id(ms: int, draw: bytes) -> str:
     """`req_` and 32 hexadecimal digits: a UUID of version 7 (RFC 9562, section 5.7), so ids sort by time.
 

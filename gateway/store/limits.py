@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from gateway.policy.keys import Caller, Presented, refused_state
 from gateway.policy.limits import MEASURES, PERIODS, Amounts, Denial, Limit, denied
 from gateway.store.connection import Connection, name
 
-# A request that outlives its lease by far is gone with its gateway; the longest answer allowed is shorter.
-LEASE_MS = 15 * 60 * 1000
+# Gateways renew the leases of what they run every few seconds; what is not renewed is gone with its gateway.
+LEASE_MS = 60_000
 _MEASURES = tuple(MEASURES)
 
 
@@ -35,6 +36,16 @@ class Admission:
     team_remaining: float = 1.0
 
 
+class Told(TypedDict):
+    """What a reservation says of its request."""
+
+    model: str
+    route: str
+
+
+NOTHING_TOLD: Told = {"model": "", "route": ""}
+
+
 class Stale(Exception):
     """The records of key or team have changed since the caller was read: read them again."""
 
@@ -46,15 +57,22 @@ class Limits:
         self._connection = connection
 
     async def admit(
-        self, rid: str, caller: Caller, presented: Presented, *, offers: Sequence[Offer], peek: bool = False
+        self,
+        rid: str,
+        caller: Caller,
+        presented: Presented,
+        *,
+        offers: Sequence[Offer],
+        told: Told = NOTHING_TOLD,
+        peek: bool = False,
     ) -> Admission:
         """Check key and limits, reserve at the first upstream with room. `peek` checks alone.
 
-        Raises Refused (401, 429, 503), Stale.
+        `told` is for the record that others write should this gateway die. Raises Refused (401, 429, 503), Stale.
         """
         keys = [*_scopes(caller), name("leases"), name("held"), *_upstreams(offers)]
         args: list[str | int] = [rid, caller.digest, *caller.versions, LEASE_MS, "peek" if peek else "admit"]
-        answer = await self._connection.run("admit", keys, [*args, *_rows(offers)])
+        answer = await self._connection.run("admit", keys, [*args, *_rows(offers), told["model"], told["route"]])
         assert isinstance(answer, list)
         word = answer[0]
         if word == "ok":

@@ -51,6 +51,24 @@ class UsageRow:
     sums: Mapping[str, int]
 
 
+def hour_and_day(began: float) -> tuple[str, str]:
+    """The names of the hour and the day in which a request began (seconds since 1970, UTC)."""
+    moment = datetime.fromtimestamp(began, UTC)
+    return moment.strftime("%Y%m%d%H"), moment.strftime("%Y%m%d")
+
+
+def written(one: Settlement) -> list[str | int]:
+    """Prefix, sums and record of a settlement, as the scripts read them."""
+    parts = (one.team, one.kid, one.model, one.upstream, one.route)
+    sums = {metric: amount for metric, amount in one.sums.items() if amount}
+    args: list[str | int] = ["".join(part.replace("|", "_") + "|" for part in parts), len(sums)]
+    for metric, amount in sums.items():
+        args += [metric, amount]
+    for field_name, value in one.record.items():
+        args += [field_name, value]
+    return args
+
+
 class Usage:
     """Settled requests."""
 
@@ -62,8 +80,7 @@ class Usage:
 
         The reservation is released where it is held, even if that is not the upstream that `one` names.
         """
-        began = datetime.fromtimestamp(one.began, UTC)
-        hour, day = began.strftime("%Y%m%d%H"), began.strftime("%Y%m%d")
+        hour, day = hour_and_day(one.began)
         keys = [
             name("k", one.kid),
             name("t", one.team),
@@ -74,16 +91,10 @@ class Usage:
             name("hour", hour),
             name("day", day),
             name("usage"),
+            name("expired", hour),
         ]
         used = (one.used.usd, one.used.ms, one.used.characters, one.used.requests)
-        prefix = "|".join(part.replace("|", "_") for part in (one.team, one.kid, one.model, one.upstream, one.route))
-        args: list[str | int] = [one.rid, one.upstream, *used, SETTLED_TTL, HOURS_TTL, DAYS_TTL, prefix + "|"]
-        sums = {metric: amount for metric, amount in one.sums.items() if amount}
-        args.append(len(sums))
-        for metric, amount in sums.items():
-            args += [metric, amount]
-        for field_name, value in one.record.items():
-            args += [field_name, value]
+        args: list[str | int] = [one.rid, one.upstream, *used, SETTLED_TTL, HOURS_TTL, DAYS_TTL, *written(one)]
         answer = await self._connection.run("settle", keys, args)
         assert isinstance(answer, list)
         if answer[0] == "elsewhere":

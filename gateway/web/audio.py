@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.call import Call, Parts, Reply
+from gateway.call import Call
 from gateway.client import BrokenOff
 from gateway.errors import Refused, refuse
+from gateway.parts import Parts, Reply
 from gateway.proxy import serve
 from gateway.web.errors import Rendered, rendered
 
@@ -22,7 +23,7 @@ class Body:
     """A request's body as ASGI brings it, and afterwards the news that the caller has hung up."""
 
     def __init__(self, receive: Receive) -> None:
-        self.gone = False
+        self.gone = False  # the caller, or whatever made the request pointless
         self._receive = receive
         self._ended = asyncio.Event()
 
@@ -40,10 +41,14 @@ class Body:
                 return
 
     async def hang_up(self, work: "asyncio.Task[object]") -> None:
-        """Wait until the caller goes away, then cancel `work`."""
+        """Wait until the caller goes away, then end `work`."""
         await self._ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self.end(work)
+
+    def end(self, work: "asyncio.Task[object]") -> None:
+        """Nobody wants the answer any more."""
         self.gone = True
         work.cancel()
 
@@ -58,9 +63,9 @@ class AudioEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. A caller that hangs up cancels it."""
         body = Body(receive)
-        call = self._call(scope, body)
         work = asyncio.current_task()
         assert work is not None
+        call = self._call(scope, body, work)
         watch = self._parts.tasks.spawn(body.hang_up(work), name=f"watch {call.rid}")
         try:
             await self._answer(call, send)
@@ -71,7 +76,7 @@ class AudioEndpoint:
         finally:
             watch.cancel()
 
-    def _call(self, scope: Scope, body: Body) -> Call:
+    def _call(self, scope: Scope, body: Body, work: "asyncio.Task[object]") -> Call:
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         size = next((value for name, value in pairs if name == "content-length"), None)
         return Call(
@@ -85,6 +90,7 @@ class AudioEndpoint:
             chunks=body.chunks(),
             began=self._wall(),
             started=self._parts.clock(),
+            stop=lambda: body.end(work),
         )
 
     async def _answer(self, call: Call, send: Send) -> None:

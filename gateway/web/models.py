@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from gateway.call import Parts
 from gateway.errors import refuse
+from gateway.parts import Parts
 from gateway.policy.keys import Caller, check_holder, read_key
 from gateway.policy.routing import models_for
 

@@ -9,8 +9,10 @@ from redis.crc import key_slot
 
 from gateway.config.model import Key
 from gateway.errors import Refused
+from gateway.policy.ids import request_id
 from gateway.policy.limits import Limit
 from gateway.store.connection import script_text
+from gateway.store.leases import Leases
 from tests.running import configured
 
 PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|declared|usage)")
@@ -25,6 +27,7 @@ async def cycle(rooms, rid: str, *, between=None):
         lambda: rooms.admit(rid, peek=True),
         lambda: rooms.admit(rid, "one", "two", usd=10),
         lambda: rooms.switch(rid, "one", "two", usd=12),
+        lambda: Leases(rooms.connection).renew({rid: rooms.caller.kid}),
         lambda: rooms.settle(rid, "two", usd=9),
         lambda: rooms.settle(rid, "two", usd=9),
     ]
@@ -33,8 +36,8 @@ async def cycle(rooms, rid: str, *, between=None):
         answers.append(await step())
         if between is not None:
             await between()
-    admission, moved, settled, again = answers[2:]
-    assert (admission.upstream, moved, settled, again) == ("one", "two", True, False)
+    admission, moved, states, settled, again = answers[2:]
+    assert (admission.upstream, moved, states, settled, again) == ("one", "two", {rid: "active"}, True, False)
 
 
 async def left_behind(rooms) -> dict[str, int]:
@@ -100,6 +103,10 @@ async def test_all_keys_of_a_script_are_in_one_slot(rooms, monkeypatch):
     monkeypatch.setattr(rooms.connection, "run", watched)
     await cycle(rooms, "r1")
     await rooms.keys.declare(configured(Path("unused"), keys={"bob": Key("bob", "default")}))
+    await rooms.declare()
+    await rooms.admit(request_id(0, bytes(10)))
+    rooms.connection.now_ms = 4_000_000_000_000
+    await Leases(rooms.connection).reap("charge")
     assert seen.keys() == SCRIPTS, "a script that nobody runs"
     assert len({key_slot(key.encode()) for keys in seen.values() for key in keys}) == 1
 

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_no_more_requests_at_once_than_allowed(store_url: str, data: Path,
         one.answers = [Answer(hold=hold)]
         config = limited(configured(data, upstream("a", one.url)), scope, Limit("concurrency", "", 2))
         async with running(config, url=store_url) as gateway, gateway.client() as client, dial(gateway) as wire:
-            form = {"data": {"model": "whisper-1"}, "files": {"file": ("x.wav", WAV)}}
+            form: dict[str, Any] = {"data": {"model": "whisper-1"}, "files": {"file": ("x.wav", WAV)}}
             under_way = [asyncio.ensure_future(client.post("/audio/transcriptions", **form)) for _ in range(2)]
             await one.request(1)
             refused = await ask(wire, SOUND)
@@ -205,7 +206,7 @@ async def test_what_was_refused_or_failed_does_not_count(store_url: str, data: P
 async def test_a_crowd_cannot_oversell_a_quota(store_url: str, data: Path) -> None:
     keys = {"alice": Key("alice", "default", key_text(), limits=(Limit("usd", "day", 7_000),))}
     async with serving(store_url, data, keys=keys) as (gateway, one), gateway.client() as client:
-        form = {"data": {"model": "whisper-1"}, "files": {"file": ("x.wav", WAV)}}
+        form: dict[str, Any] = {"data": {"model": "whisper-1"}, "files": {"file": ("x.wav", WAV)}}
         asking = (client.post("/audio/transcriptions", **form) for _ in range(30))
         statuses = [answer.status_code for answer in await asyncio.gather(*asking)]
         served = statuses.count(200)

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ SAID = {
 
 @pytest.mark.parametrize(("words", "source", "ms", "disputed"), SAID.values(), ids=SAID)
 async def test_the_upstreams_word_counts_where_it_can_be_true(
-    store_url: str, data: Path, words: dict[str, object], source: str, ms: int, disputed: int
+    store_url: str, data: Path, words: dict[str, Any], source: str, ms: int, disputed: int
 ) -> None:
     async with serving(store_url, data, said("hi", **words)) as (gateway, _), dial(gateway) as wire:
         assert (await wire.post(TARGET, MODEL + file(make("wav", SECONDS)) + END)).status == 200

@@ -1,6 +1,7 @@
 """Audio routes that we do not know: passed through as they are, still with a key, a price, limits and a record."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ async def test_any_method_is_passed_through(store_url: str, data: Path, method: 
 async def test_a_body_of_unknown_length_goes_on_as_it_comes(store_url: str, data: Path) -> None:
     go_on = asyncio.Event()
 
-    async def body():  # type: ignore[no-untyped-def]
+    async def body() -> AsyncIterator[bytes]:
         yield b"first"
         await go_on.wait()
         yield b"second"

@@ -1,29 +1,22 @@
 """Uploads and answers that pass while they are on their way, in every framing, and callers that go away."""
 
-import asyncio
 import random
 from pathlib import Path
 
 import pytest
 
+from gateway.config.model import Uploads
 from gateway.upstreams.base import Capabilities
 from tests.media import make
-from tests.running import Running, configured, running, serving, until, upstream
+from tests.running import configured, running, serving, until, upstream
 from tests.stub import Answer, said, stub
-from tests.wire import BOUNDARY, END, FORM, MODEL, chunked, dial, file, pieces_of, text
+from tests.wire import BOUNDARY, END, FORM, MODEL, chunked, dial, file, framed, pieces_of, text
 
 TARGET = "/v1/audio/transcriptions"
 WAV = make("wav", 1.0)
 SPEECH = b'{"model":"tts-1","input":"hello","voice":"x"}'
 FIVE_MB = random.Random(1).randbytes(5_000_000)
 JSON_ONLY = Capabilities(formats=frozenset({"json"}))
-
-
-def framed(body: bytes, framing: str) -> tuple[str, bytes]:
-    """The header that frames the body, and the body in that framing."""
-    if framing == "length":
-        return f"Content-Length: {len(body)}", body
-    return "Transfer-Encoding: chunked", chunked(pieces_of(body, seed=len(body), largest=20_000))
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -165,25 +158,6 @@ async def test_a_format_nobody_can_give_is_refused_before_the_file_is_read(store
     assert one.seen == []
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_an_upload_that_breaks_off_is_never_completed_and_costs_nothing(
-    store_url: str, data: Path, framing: str
-) -> None:
-    header, sent = framed(MODEL + file(FIVE_MB) + END, framing)
-    async with serving(store_url, data) as (gateway, one), dial(gateway) as wire:
-        await wire.begin("POST", TARGET, f"Content-Type: {FORM}", header)
-        await wire.send(sent[:3_000_000])
-        seen = await one.request()
-        await seen.has(1_000_000)
-        wire.hang_up()
-        async with asyncio.timeout(2):
-            await seen.closed.wait()
-        (record,) = await gateway.records()
-        await gateway.idle()
-    assert not seen.whole
-    assert (record["status"], record["error"], record["cost_micro_usd"]) == ("499", "client_gone", "0")
-
-
 async def test_a_form_that_ends_without_its_last_boundary_is_never_completed(store_url: str, data: Path) -> None:
     async with serving(store_url, data) as (gateway, one), dial(gateway) as wire:
         answer = await wire.post(TARGET, MODEL + file(FIVE_MB, end=b""))
@@ -195,8 +169,6 @@ async def test_a_form_that_ends_without_its_last_boundary_is_never_completed(sto
 
 
 async def test_an_upload_too_long_for_the_cap_is_never_completed(store_url: str, data: Path) -> None:
-    from gateway.config.model import Uploads
-
     sent = chunked(pieces_of(MODEL + file(FIVE_MB) + END, seed=3, largest=90_000))
     uploads = Uploads(max_bytes=4_000_000)
     async with serving(store_url, data, uploads=uploads) as (gateway, one), dial(gateway) as wire:
@@ -206,46 +178,6 @@ async def test_an_upload_too_long_for_the_cap_is_never_completed(store_url: str,
         await gateway.idle()
     assert answer.status == 413
     assert not any(seen.whole for seen in one.seen)
-
-
-async def test_a_caller_that_hangs_up_in_mid_download_frees_the_upstream(store_url: str, data: Path) -> None:
-    endless = Answer(pieces=(b"ID3", b"never"), content_type="audio/mpeg", gate=asyncio.Event())
-    async with serving(store_url, data, endless) as (gateway, one), dial(gateway) as wire:
-        await wire.begin("POST", "/v1/audio/speech", "Content-Type: application/json", f"Content-Length: {len(SPEECH)}")
-        await wire.send(SPEECH)
-        assert (await wire.head()).status == 200
-        wire.hang_up()
-        async with asyncio.timeout(1):
-            await one.seen[0].closed.wait()
-        (record,) = await gateway.records()
-        await gateway.idle()
-    assert (record["status"], record["error"], record["cost_micro_usd"]) == ("499", "client_gone", "75")
-
-
-async def test_a_caller_that_hangs_up_while_the_upstream_thinks_pays_for_what_was_sent(
-    store_url: str, data: Path
-) -> None:
-    async with serving(store_url, data, Answer(hold=asyncio.Event())) as (gateway, one), dial(gateway) as wire:
-        body = MODEL + file(WAV) + END
-        await wire.begin("POST", TARGET, f"Content-Type: {FORM}", f"Content-Length: {len(body)}")
-        await wire.send(body)
-        seen = await one.request()
-        await seen.has(len(WAV) + 100)
-        await until(whole_of(one.seen), bool)
-        wire.hang_up()
-        async with asyncio.timeout(1):
-            await seen.closed.wait()
-        (record,) = await gateway.records()
-        await gateway.idle()
-    assert (record["status"], record["error"], record["step"]) == ("499", "client_gone", "attempt")
-    assert (record["audio_ms"], record["cost_micro_usd"]) == ("1000", "100")
-
-
-def whole_of(seen):  # type: ignore[no-untyped-def]
-    async def look() -> bool:
-        return bool(seen[0].whole)
-
-    return look
 
 
 async def test_a_slow_caller_does_not_make_the_gateway_keep_the_answer(store_url: str, data: Path) -> None:
@@ -265,41 +197,3 @@ async def test_two_requests_on_one_connection_do_not_mix(store_url: str, data: P
     assert (first.json, second.json) == ({"text": "one"}, {"text": "two"})
     assert one.seen[1].json == {"model": "tts-1", "input": "hello", "voice": "x"}
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
-
-
-async def cancelled_somewhere(gateway: Running, dice: random.Random) -> None:
-    """A request whose caller goes away at a random moment."""
-    first = dice.random() < 0.5
-    body = MODEL + file(FIVE_MB[:300_000]) + END if first else file(FIVE_MB[:300_000]) + MODEL + END
-    cut = dice.randrange(len(body) * 2)
-    async with dial(gateway) as wire:
-        await wire.begin("POST", TARGET, f"Content-Type: {FORM}", f"Content-Length: {len(body)}")
-        await wire.send(body[:cut])
-        for _ in range(dice.randrange(30)):
-            await asyncio.sleep(0)
-        wire.hang_up()
-
-
-async def test_a_hundred_callers_that_go_away_leave_nothing_behind(store_url: str, data: Path) -> None:
-    dice = random.Random(4)
-    slow = Answer(pieces=(b'{"text":', b'"hello"}'), gate=asyncio.Event())
-    async with serving(store_url, data, slow) as (gateway, one):
-        await asyncio.gather(*(cancelled_somewhere(gateway, dice) for _ in range(100)))
-        await gateway.idle()
-        await until(lambda: left_of(gateway), lambda names: names == ["watch"])
-        one.answers = [said("still here")]
-        async with dial(gateway) as wire:
-            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).json == {"text": "still here"}
-        await gateway.idle()
-        metrics = gateway.app.metrics.render().decode()
-    values = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
-    gauges = {
-        name: float(value) for name, value in values.items() if "spool" in name or "held" in name or "flight" in name
-    }
-    assert gauges
-    assert not any(gauges.values()), gauges
-
-
-async def left_of(gateway: Running) -> list[str]:
-    """The names of the gateway's background tasks."""
-    return sorted(task.get_name() for task in gateway.app.tasks._running)

@@ -1,7 +1,8 @@
 -- May this request go, and to whom? Checks everything first, then reserves on key, team and one upstream.
 -- KEYS: 1 key scope, 2 team scope, 3 leases (zset), 4 reservations (hash), 5... scopes of the candidates, best first
 -- ARGV: 1 request id, 2 digest of the key, 3 version of the key's record, 4 of the team's, 5 lease in ms,
---       6 "admit" or "peek" (all checks, nothing reserved), 7... per candidate: name, usd, ms, characters
+--       6 "admit" or "peek" (all checks, nothing reserved), 7... per candidate: name, usd, ms, characters,
+--       then the model and the route, for the record of a request whose gateway died
 -- Returns {"ok", candidate's name, limit, remaining, ms to reset, window, per mille}: the tightest limit on requests of
 --         key and team, then the window of the team that is used up furthest and what is left of it; -1 where not limited
 --       | {"gone"} | {"bad"} | {"state", state} | {"stale"} | {"full", denial, ...}
@@ -54,5 +55,7 @@ save(KEYS[1], key.s)
 save(KEYS[2], team.s)
 save(candidate.key, upstream)
 redis.call('ZADD', KEYS[3], now_ms + tonumber(ARGV[5]), ARGV[1])
-redis.call('HSET', KEYS[4], ARGV[1], cmsgpack.pack({KEYS[1], KEYS[2], candidate.name, candidate.amounts, now_ms}))
+local told = 7 + 4 * #candidates
+local held_now = {KEYS[1], KEYS[2], candidate.name, candidate.amounts, now_ms, ARGV[told] or '', ARGV[told + 1] or ''}
+redis.call('HSET', KEYS[4], ARGV[1], cmsgpack.pack(held_now))
 return answer(candidate.name, key, team)

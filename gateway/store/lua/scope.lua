@@ -114,3 +114,46 @@ local function read_candidates(first, keys_from)
   end
   return candidates
 end
+
+-- Release the amounts that are held (nil: nothing is) on the first three KEYS and charge what was used.
+local function account(held, used)
+  for i = 1, 3 do
+    local s = load(KEYS[i])
+    if held then reserve(s, held, -1) end
+    for window = 1, 5 do
+      for measure = 1, 4 do
+        local at = 6 + window * 4 + measure
+        s[at] = s[at] + used[measure]
+      end
+    end
+    save(KEYS[i], s)
+  end
+end
+
+-- Add sums, (field, amount) pairs, to the usage of an hour and a day, which live for so many seconds.
+local function add_sums(pairs_of, hour, day, hour_ttl, day_ttl)
+  for _, pair in ipairs(pairs_of) do
+    redis.call('HINCRBY', hour, pair[1], pair[2])
+    redis.call('HINCRBY', day, pair[1], pair[2])
+  end
+  redis.call('EXPIRE', hour, hour_ttl)
+  redis.call('EXPIRE', day, day_ttl)
+end
+
+local function whole(text)
+  local number = tonumber(text)
+  assert(number and number % 1 == 0, 'amounts must be whole numbers')
+  return number
+end
+
+-- ARGV from `at` on: how many sums follow, then name and amount of each; `prefix` goes in front of the names.
+-- Returns the pairs and where the rest of ARGV begins.
+local function read_sums(at, prefix)
+  local found = {}
+  for i = 1, whole(ARGV[at]) do
+    found[i] = {prefix .. ARGV[at + 2 * i - 1], whole(ARGV[at + 2 * i])}
+  end
+  local rest = at + 1 + 2 * #found
+  assert(#ARGV > rest, 'the record must not be empty')
+  return found, rest
+end

@@ -30,5 +30,6 @@ save(KEYS[4], from)
 save(candidate.key, to)
 save(KEYS[1], key.s)
 save(KEYS[2], team.s)
-redis.call('HSET', KEYS[3], ARGV[1], cmsgpack.pack({KEYS[1], KEYS[2], candidate.name, candidate.amounts, held[5]}))
+held[3], held[4] = candidate.name, candidate.amounts
+redis.call('HSET', KEYS[3], ARGV[1], cmsgpack.pack(held))
 return {'ok', candidate.name}

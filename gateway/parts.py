@@ -1,0 +1,65 @@
+"""What serving needs of the world, and what goes out."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from gateway.client import BrokenOff, Client, Exchange, TimedOut
+from gateway.entry import Entry
+from gateway.health import Health
+from gateway.ledger import Ledger
+from gateway.metrics import Metrics
+from gateway.policy.routing import Market
+from gateway.spool import Spools
+from gateway.store.keys import Keys
+from gateway.store.limits import Limits
+from gateway.tasks import Tasks
+from gateway.upstreams.base import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What serving needs of the world."""
+
+    market: Market
+    keys: Keys
+    limits: Limits
+    client: Client
+    health: Health
+    ledger: Ledger
+    spools: Spools
+    tasks: Tasks
+    metrics: Metrics
+    max_bytes: int
+    clock: Callable[[], float]
+    draw: Callable[[], float]
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer on its way to the caller: status and headers, then `pieces`; `close` settles."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    exchange: Exchange
+    entry: Entry
+    parts: Parts
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The upstream's bytes as they come, untouched. Raises BrokenOff when the upstream fails after its start."""
+        entry = self.entry
+        try:
+            async for piece in self.exchange.pieces():
+                if entry.first_byte is None:
+                    entry.first_byte = self.parts.clock()
+                entry.tap.feed(piece)
+                entry.sent += len(piece)
+                yield piece
+        except (BrokenOff, TimedOut) as error:
+            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
+            self.parts.health.note(entry.upstream, Outcome(verdict))
+            raise BrokenOff("the upstream broke off") from error
+
+    def close(self, *, error: BaseException | None = None) -> None:
+        """The answer is done, or nobody wants it any more (`error` tells)."""
+        self.exchange.close()
+        self.parts.ledger.close(self.entry, error=error)
