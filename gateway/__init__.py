@@ -4,8 +4,8 @@ One request takes seven steps, told top to bottom in `proxy.py`:
 authenticate, receive, plan, admit, attempt, relay, settle.
 
 Rooms that decide (`policy/`, `upstreams/`, `audio/`, `errors.py`) are plain functions over frozen values: no
-sockets, no files, no clock, no dice. Rooms that do (`web/`, `store/`, `client.py`, `spool.py`, `probe/`,
-`health.py`, `tasks.py`, `metrics.py`, `logs.py`) hold no rules. `upload.py` fills the
+sockets, no files, no clock, no dice. Rooms that do (`web/`, `store/`, `client.py`, `spool.py`, `probe/`, `health.py`,
+`balances.py`, `grace.py`, `settler.py`, `tasks.py`, `metrics.py`, `logs.py`) hold no rules. `upload.py` fills the
 spool, `entry.py` is what is kept of a request and `ledger.py` closes it once, `app.py` is the only file that names
 every part. Arrows point down; import-linter checks it.
 """

@@ -1,6 +1,7 @@
 """Puts the parts together: the only file that names every one of them."""
 
 import asyncio
+import logging
 import os
 import random
 import secrets
@@ -9,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -18,31 +18,39 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import __version__, logs
 from gateway.audio.request import PREFIX
+from gateway.balances import for_gateway
 from gateway.client import Client
 from gateway.config.model import Config
 from gateway.errors import Refused
+from gateway.grace import Grace
 from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.policy.ids import DRAW_BYTES, request_id
+from gateway.policy.pricing import MICRO
 from gateway.probe.parent import Probe
+from gateway.settler import Settler
 from gateway.spool import Spools
+from gateway.store.checks import checked
 from gateway.store.connection import Connection
 from gateway.store.embedded import Embedded
+from gateway.store.journal import Journal
 from gateway.store.keys import Keys, Minted
 from gateway.store.leases import Leases
 from gateway.store.limits import Limits
 from gateway.store.pepper import read_pepper
-from gateway.store.usage import Usage
+from gateway.store.register import Register
 from gateway.tasks import Tasks
-from gateway.web import errors, models, openapi, operations
+from gateway.web import admin, errors, models, openapi, operations, standing
 from gateway.web.audio import AudioEndpoint
 
+log = logging.getLogger("audiogate")
 DRAIN_SECONDS = 8.0
 WATCH_SECONDS = 1.0
 RENEW_SECONDS = 3.0
 REAP_SECONDS = 5.0
+REPLAY_SECONDS = 1.0
 EMBEDDED = "store"
 
 
@@ -68,6 +76,8 @@ async def declare(config: Config, url: str, *, tell: Callable[[Minted], None] = 
     """
     connection = Connection(url, _metrics(config, None))
     try:
+        for note in await checked(connection):
+            log.warning("%s", note)
         return await Keys(connection, pepper=pepper_of(config)).declare(config, tell=tell)
     finally:
         await connection.close()
@@ -115,8 +125,13 @@ class Gateway:
         document = self.api.openapi
         self.api.openapi = lambda: self.api.openapi_schema or openapi.described(document())  # type: ignore[method-assign]
         self.parts = self._parts()
+        self.balances = for_gateway(self.config, health=self.parts.health, metrics=self.metrics)
         self._audio = AudioEndpoint(self.parts, wall=wall)
         self.api.include_router(models.router(self.parts))
+        self.api.include_router(standing.router(self.parts, self.connection))
+        if token := self.config.server.admin_token:
+            register = Register(self.connection, self.config, pepper=pepper_of(self.config), door="api")
+            self.api.include_router(admin.router(register, token=token, upstreams=self.config.upstream_limits))
         self.api.include_router(operations.router(self.metrics, not_ready=self.not_ready))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +145,7 @@ class Gateway:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
+                scope["audiogate.answered"] = True
                 message["headers"] = [*message["headers"], (b"x-request-id", rid.encode())]
             await send(message)
 
@@ -140,20 +156,23 @@ class Gateway:
         """Why no request should come here now, "" if all is well."""
         if self.draining:
             return "it is shutting down"
-        return "" if await self.connection.alive() else "its store does not answer"
+        useful = self.parts.grace.lasts or await self.connection.alive()
+        return "" if useful else "its store does not answer"
 
     def _parts(self) -> Parts:
-        usage = Usage(self.connection)
-        uploads = self.config.uploads
+        self.journal = Journal(self.config.store.data / "journal", clock=wall)
+        settler = Settler(self.connection, self.journal, metrics=self.metrics)
+        uploads, store = self.config.uploads, self.config.store
         upstreams = [upstream.name for upstream in self.config.market.upstreams]
         return Parts(
             market=self.config.market,
             keys=Keys(self.connection, pepper=pepper_of(self.config)),
             limits=Limits(self.connection),
             client=Client(),
+            grace=Grace(store.on_unavailable, usd=int(store.grace_usd * MICRO), clock=time.monotonic),
             health=Health(upstreams, clock=time.monotonic, metrics=self.metrics),
             ledger=Ledger(
-                usage,
+                settler,
                 Leases(self.connection),
                 probe=self._probe,
                 tasks=self.tasks,
@@ -178,11 +197,15 @@ class Gateway:
         del api
         if self._embedded is not None:
             await self._embedded.start()
+        self.journal.open()
+        self.tasks.spawn(self._probe.warm(), name="warm the probe")
         self.parts.client.open_pool()
         watch = [
             self.tasks.spawn(self._watch(), name="watch"),
             self.tasks.spawn(self._every(RENEW_SECONDS, self.parts.ledger.renew), name="watch leases"),
+            self.tasks.spawn(self._every(REPLAY_SECONDS, self.parts.ledger.replay), name="watch the journal"),
             self.tasks.spawn(self._every(REAP_SECONDS, self.parts.ledger.reap), name="watch the dead"),
+            *(self.tasks.spawn(look, name="watch a wallet") for look in self.balances.watches()),
         ]
         try:
             yield
@@ -193,6 +216,7 @@ class Gateway:
             await self.tasks.drain(seconds=DRAIN_SECONDS)
             await self.parts.client.close()
             await self._probe.close()
+            await self.journal.close()
             await self.connection.close()
             if self._embedded is not None:
                 await self._embedded.stop()
@@ -219,8 +243,3 @@ class Gateway:
 def _metrics(config: Config, folder: Path | None) -> Metrics:
     models = {name for upstream in config.market.upstreams for name in upstream.models}
     return Metrics(models=models, teams=config.teams, folder=folder)
-
-
-def openapi_document(config: Config) -> dict[str, Any]:
-    """The OpenAPI document, without starting anything."""
-    return Gateway(Start(config, "unix:///nowhere")).api.openapi()

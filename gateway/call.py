@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Call:
     """A request as it came in. `headers` have lower-case names, `authorization` all values of that header.
 
-    `size` is the Content-Length, None without one. `began` is in seconds since 1970, `started` monotonic. `stop` ends
-    the request as if its caller had gone.
+    `peer` is the caller's address, "" if it has none. `size` is the Content-Length, None without one. `began` is in
+    seconds since 1970, `started` monotonic. `stop` ends the request as if its caller had gone.
     """
 
     rid: str
@@ -18,6 +18,7 @@ class Call:
     query: str
     headers: Mapping[str, str]
     authorization: tuple[str, ...]
+    peer: str
     size: int | None
     chunks: AsyncIterator[bytes]
     began: float

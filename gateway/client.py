@@ -17,7 +17,7 @@ from yarl import URL
 from gateway.upstreams.base import Outgoing, Upstream
 
 PIECE = 256 * 1024
-KEEP_ALIVE = 15.0
+KEEP_ALIVE = 4.0  # seconds; uvicorn and Node close after 5, and lose what was sent just then
 CONNECTIONS = 2000
 
 
@@ -119,17 +119,20 @@ class Client:
 
         A kept connection that the upstream had just closed is replaced once. Raises Unreachable, TimedOut.
         """
-        while True:
+        for again in (True, False):
             use = SimpleNamespace(reused=False)
             try:
                 return await self._send(upstream, request, body() if body else _Nothing(), use)
-            except aiohttp.ServerDisconnectedError as error:
-                if not use.reused:
+            except aiohttp.ConnectionTimeoutError as error:  # a kind of TimeoutError, but nothing was sent yet
+                raise Unreachable(str(error)) from error
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not (again and use.reused):
                     raise Unreachable(str(error)) from error
             except TimeoutError as error:
                 raise TimedOut from error
             except (aiohttp.ClientError, OSError) as error:
                 raise Unreachable(str(error)) from error
+        raise AssertionError("the second try ends the loop")
 
     async def _send(self, upstream: Upstream, request: Outgoing, sending: Sending, use: SimpleNamespace) -> Exchange:
         headers = dict(request.headers)

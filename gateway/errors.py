@@ -45,6 +45,10 @@ ROWS: Mapping[str, Row] = {
     ),
     "revoked_key": Row(401, _CALLER, "invalid_api_key", "This API key has been revoked: {shown}. Ask for a new one."),
     "expired_key": Row(401, _CALLER, "invalid_api_key", "This API key has expired: {shown}. Ask for a new one."),
+    "bad_address": Row(401, _CALLER, "invalid_api_key", "This API key may not be used from {address}: {shown}."),
+    "bad_admin_token": Row(
+        401, _CALLER, "invalid_admin_token", "Send server.admin_token: Authorization: Bearer TOKEN."
+    ),
     # receive
     "too_large": Row(
         413,
@@ -112,7 +116,7 @@ ROWS: Mapping[str, Row] = {
         429,
         "requests",
         "rate_limit_exceeded",
-        "Rate limit reached for {scope} on {measure} per {per}: Limit {limit}, Used {used}, Requested {asked}. "
+        "Rate limit reached for {scope} on {what}: Limit {limit}, Used {used}, Requested {asked}. "
         "Please try again in {wait}.",
         retry="yes",
     ),
@@ -120,15 +124,14 @@ ROWS: Mapping[str, Row] = {
         429,
         "insufficient_quota",
         "insufficient_quota",
-        "You exceeded the current quota of {scope}: {measure} per {per}: Limit {limit}, Used {used}, "
-        "Requested {asked}. {reset}",
+        "You exceeded the current quota of {scope}: {what}: Limit {limit}, Used {used}, Requested {asked}. {reset}",
         retry="no",
     ),
     "over_limit": Row(
         429,
         "insufficient_quota",
         "insufficient_quota",
-        "This request may need more than {scope} has in all: {measure} per {per}: Limit {limit}, Requested {asked}. "
+        "This request may need more than {scope} may use at once: {what}: Limit {limit}, Requested {asked}. "
         "Send less at once, or ask whoever runs this gateway for a higher limit.",
         retry="no",
     ),
@@ -164,6 +167,14 @@ ROWS: Mapping[str, Row] = {
     "upstream_unreachable": Row(503, _SERVER, "upstream_unreachable", "No upstream could be reached."),
     "upstream_timeout": Row(504, _SERVER, "upstream_timeout", "The upstream did not answer in time."),
     "upstream_said": Row(400, _CALLER, None, "{message}"),  # status, type and code are the upstream's own
+    # keys and teams, for operators
+    "unknown_name": Row(404, _CALLER, "not_found", "There is no {kind} called '{called}'."),
+    "name_taken": Row(409, _CALLER, "name_taken", "There is or was a {kind} called '{called}'; choose another name."),
+    "declared_in_file": Row(
+        409, _CALLER, "declared_in_file", "The {kind} '{called}' is declared in {file}; change it there."
+    ),
+    "is_revoked": Row(409, _CALLER, "is_revoked", "The key '{called}' is revoked, and that is final."),
+    "changed_meanwhile": Row(409, _CALLER, "changed_meanwhile", "The {kind} '{called}' was just changed; try again."),
     # the gateway itself
     "not_ready": Row(503, _SERVER, "not_ready", "The gateway is not ready: {why}.", retry="yes"),
     "internal": Row(

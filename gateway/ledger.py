@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 
 from gateway.audio.usage import Usage
@@ -15,13 +16,12 @@ from gateway.policy.metering import UNUSED, Metered, metered, wants_counting
 from gateway.policy.pricing import cost
 from gateway.policy.routing import Candidate
 from gateway.probe.parent import Probe
+from gateway.settler import Settler
 from gateway.store.leases import Leases, Policy
 from gateway.store.usage import Settlement
-from gateway.store.usage import Usage as UsageStore
 from gateway.tasks import Tasks
 
 log = logging.getLogger(REQUESTS)
-LONGEST_PAUSE = 5.0
 EXPIRED: Policy = "charge"  # the upstream has probably served, and billed, what a dead gateway began
 # States of a key on which nothing may go on running, and the errors they are recorded as.
 OVER = {"revoked": "revoked_key", "expired": "expired_key", "gone": "revoked_key"}
@@ -32,7 +32,7 @@ class Ledger:
 
     def __init__(
         self,
-        usage: UsageStore,
+        settler: Settler,
         leases: Leases,
         *,
         probe: Probe,
@@ -40,7 +40,7 @@ class Ledger:
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        self._usage, self._leases, self._probe = usage, leases, probe
+        self._settler, self._leases, self._probe = settler, leases, probe
         self._tasks, self._metrics, self._clock = tasks, metrics, clock
         self._held: dict[str, Entry] = {}
 
@@ -66,6 +66,11 @@ class Ledger:
             if state in OVER and entry is not None and entry.answered is None:
                 entry.error = OVER[state]
                 entry.call.stop()
+
+    async def replay(self) -> None:
+        """Send the store what it did not get; to be called every second or so. Raises Refused (503)."""
+        for rid in await self._settler.replay():
+            self._settled(rid)
 
     async def reap(self) -> None:
         """End the reservations of gateways that died; each is logged. Raises Refused (503)."""
@@ -94,15 +99,17 @@ class Ledger:
     async def _settle(self, entry: Entry) -> None:
         found = Metered(UNUSED, "none")
         usd = Decimal(0)
-        if entry.executed and entry.candidate is not None:
-            found = await self._meter(entry, entry.tap.usage())
-            usd = cost(entry.candidate.price, found.usage)
+        try:
+            if entry.executed and entry.candidate is not None:
+                found = await self._meter(entry, entry.tap.usage())
+                usd = cost(entry.candidate.price, found.usage)
+        finally:
+            if entry.upload is not None:
+                entry.upload.close()
         used = amounts(found.usage, usd)
         record = entry.record(found, used)
         self._report(entry, found, used)
         log.info("%(id)s", record)
-        if entry.upload is not None:
-            entry.upload.close()
         if entry.admitted:
             await self._charge(entry, used, found.usage, record)
 
@@ -110,10 +117,10 @@ class Ledger:
         assert entry.candidate is not None
         counted = None
         if entry.upload is not None and wants_counting(entry.request, said):
-            audio = entry.upload.audio()
-            if audio is not None:
-                fd, at, size = audio
-                counted = await self._probe.seconds(fd, at=at, size=size)
+            with suppress(Refused):  # no room on the disk to hand it over: the estimate is charged
+                if (audio := entry.upload.audio()) is not None:
+                    fd, at, size = audio
+                    counted = await self._probe.seconds(fd, at=at, size=size)
         return metered(entry.request, said, counted=counted, price=entry.candidate.price)
 
     async def _charge(self, entry: Entry, used: Amounts, usage: Usage, record: dict[str, str | int]) -> None:
@@ -141,19 +148,12 @@ class Ledger:
             },
             record={name: str(value) for name, value in record.items()},
         )
-        self._metrics.unsettled.inc()
-        pause = 0.1
-        while True:
-            try:
-                await self._usage.settle(one)
-                break
-            except Refused as error:
-                log.warning("request %s is not settled yet: %s", entry.rid, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-        self._held.pop(entry.rid, None)
-        self._metrics.unsettled.dec()
-        self._metrics.held.dec()
+        if await self._settler.settle(one):
+            self._settled(one.rid)
+
+    def _settled(self, rid: str) -> None:
+        if self._held.pop(rid, None) is not None:
+            self._metrics.held.dec()
 
     def _report(self, entry: Entry, found: Metered, used: Amounts) -> None:
         assert entry.answered is not None

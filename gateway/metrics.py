@@ -6,6 +6,8 @@ makes up is counted as `other`. Over several workers the numbers live in a share
 
 import os
 from collections.abc import Collection, Mapping
+from decimal import Decimal
+from math import nan
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -83,10 +85,14 @@ class Metrics:
         """A caller went away during `phase` (a step's name)."""
         self.aborts.labels(phase=phase).inc()
 
-    def upstream_state(self, upstream: str, *, resting: bool) -> None:
-        """Whether an upstream is passed over for now."""
-        self.up.labels(upstream=upstream).set(0 if resting else 1)
+    def upstream_state(self, upstream: str, *, resting: bool, dry: bool = False) -> None:
+        """Whether an upstream is passed over for now: it rests after failures, or its wallet is dry."""
+        self.up.labels(upstream=upstream).set(0 if resting or dry else 1)
         self.ejected.labels(upstream=upstream).set(1 if resting else 0)
+
+    def balance(self, upstream: str, usd: Decimal | None) -> None:
+        """What is left of our money at an upstream, None while that is not known."""
+        self.balance_usd.labels(upstream=upstream).set(nan if usd is None else float(usd))
 
     def store_answered(self, script: str, seconds: float) -> None:
         """The store answered, or failed to, within `seconds`."""
@@ -158,9 +164,14 @@ class Metrics:
         self.attempts = self._histogram(
             "upstream_request_duration_seconds", "Attempts, from dialling to their end.", "upstream", "outcome"
         )
-        self.up = self._gauge("upstream_up", "1 while an upstream is used, 0 while it rests.", "upstream", mode="min")
+        self.up = self._gauge(
+            "upstream_up", "1 while an upstream is used, 0 while it rests or is dry.", "upstream", mode="min"
+        )
         self.ejected = self._gauge(
             "upstream_ejected", "1 while an upstream rests after failures.", "upstream", mode="max"
+        )
+        self.balance_usd = self._gauge(
+            "upstream_balance_usd", "US dollars left at an upstream, NaN if unknown.", "upstream", mode="recent"
         )
         self.retries = self._counter("retries", "Requests that went on to another upstream, by reason.", "reason")
 

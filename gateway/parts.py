@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.client import BrokenOff, Client, Exchange, TimedOut
 from gateway.entry import Entry
+from gateway.grace import Grace
 from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
@@ -25,6 +26,7 @@ class Parts:
     limits: Limits
     client: Client
     health: Health
+    grace: Grace
     ledger: Ledger
     spools: Spools
     tasks: Tasks

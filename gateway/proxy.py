@@ -6,8 +6,8 @@ goes out. Whoever reads the reply must close it, however that ends; closing sett
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
+from gateway import admission
 from gateway.audio.body import reader_for
 from gateway.audio.request import Endpoint, endpoint_for
 from gateway.audio.usage import tap_for
@@ -17,18 +17,16 @@ from gateway.entry import Entry
 from gateway.errors import Refused, refuse
 from gateway.parts import Parts, Reply
 from gateway.policy import retry, routing
-from gateway.policy.keys import Caller, Presented, check_holder, read_key
-from gateway.policy.limits import Amounts, duration, reserve
-from gateway.policy.pricing import FREE
+from gateway.policy.keys import Caller, Presented, notice, read_key
+from gateway.policy.limits import duration
 from gateway.policy.routing import Candidate
-from gateway.store.limits import Admission, Offer, Stale
+from gateway.store.limits import Admission
 from gateway.tasks import to_the_end
 from gateway.upload import Overlong, Sent, Unfit, Upload
 from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Verdict, judge, outgoing
 
 ERROR_BODY = 64 * 1024
 ERROR_START = 2048
-RELOADS = 3
 LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
 
 
@@ -41,24 +39,26 @@ async def serve(call: Call, parts: Parts) -> Reply:
         entry.step = "receive"
         entry.upload = upload = await receive(call, endpoint, (presented, entry.caller), parts)
         entry.step = "admit"
-        plan, admission = await to_the_end(admit(entry, upload, (presented, entry.caller), parts))
+        plan, admitted = await to_the_end(admission.admit(entry, upload, (presented, entry.caller), parts))
         parts.metrics.admitted(
             entry.caller.team,
             seconds=parts.clock() - call.started - upload.waited,
-            window=admission.team_window,
-            remaining=admission.team_remaining,
+            window=admitted.team_window,
+            remaining=admitted.team_remaining,
         )
         entry.step = "attempt"
         upload.fill(parts.tasks)
         exchange = await attempt(entry, plan, parts)
         entry.step = "relay"
-        return relay(entry, exchange, admission, parts)
+        return relay(entry, exchange, admitted, parts)
     except BaseException as error:
         if isinstance(error, Refused) and error.name in LIMITS and entry.caller is not None:
             parts.metrics.rejected(entry.caller.team, error.name)
         if isinstance(error, Refused) and entry.endpoint.reader == "form" and entry.attempts:
             # Every upstream was tried; and an SDK (openai-node 4) that sends a form again sends it empty, and hangs.
             error.headers = {"x-should-retry": "false", **error.headers}
+        if isinstance(error, Refused):
+            error.headers = {**notice(entry.caller), **error.headers}
         parts.ledger.close(entry, error=error)
         raise
 
@@ -66,11 +66,7 @@ async def serve(call: Call, parts: Parts) -> Reply:
 async def authenticate(call: Call, parts: Parts) -> tuple[Presented, Caller]:
     """Whose key is it? What does not look like one of ours is refused without asking anybody."""
     presented = read_key(call.authorization)
-    presented_digest = parts.keys.digest(presented.text)
-    caller = await parts.keys.find(presented.kid)
-    if caller is None or caller.digest != presented_digest or caller.state != "active":
-        caller = await parts.keys.find(presented.kid, fresh=True)
-    return presented, check_holder(caller, presented, presented_digest=presented_digest, now=call.began)
+    return presented, await parts.keys.holder(presented, now=call.began, peer=call.peer)
 
 
 async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller], parts: Parts) -> Upload:
@@ -88,48 +84,12 @@ async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller],
         while not upload.routable:
             await upload.pull()
             if upload.blocked and not asked:
-                await peek(call.rid, who, parts)
+                await admission.peek(call, who, parts)
                 asked = True
     except BaseException:
         upload.close()
         raise
     return upload
-
-
-async def peek(rid: str, who: tuple[Presented, Caller], parts: Parts) -> None:
-    """Is there anything left for this caller, whatever the request turns out to be? Nothing is reserved."""
-    presented, caller = who
-    upstreams = [one for one in parts.market.upstreams if caller.may_use_upstream(one.name)]
-    if not upstreams:
-        raise refuse("no_upstream")
-    free = any(price == FREE for prices in parts.market.prices.values() for price in prices.values())
-    least = Amounts(usd=0 if free else 1, ms=1)
-    with suppress(Stale):  # admission reads the records again
-        await parts.limits.admit(
-            rid, caller, presented, offers=[Offer(one.name, least) for one in upstreams], peek=True
-        )
-
-
-async def admit(
-    entry: Entry, upload: Upload, who: tuple[Presented, Caller], parts: Parts
-) -> tuple[tuple[Candidate, ...], Admission]:
-    """Plan, then ask the store in one round trip: key, limits and the first candidate with room."""
-    presented, caller = who
-    for _ in range(RELOADS):
-        plan = routing.plan(upload.request, caller, parts.market, unhealthy=parts.health.unhealthy(), draw=parts.draw)
-        try:
-            offers = _offers(plan, upload)
-            admission = await parts.limits.admit(entry.rid, caller, presented, offers=offers, told=entry.told)
-        except Stale:
-            found = await parts.keys.find(caller.kid, fresh=True)
-            if found is None:
-                break
-            caller = found
-        else:
-            entry.caller = caller
-            parts.ledger.admitted(entry, _named(plan, admission.upstream))
-            return plan, admission
-    raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
 
 
 async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exchange:
@@ -153,19 +113,10 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
         if not left or not retry.again(outcomes, replayable=True):
             raise retry.answer(outcomes)
-        if not await to_the_end(move(entry, left, parts)):
+        if not await to_the_end(admission.move(entry, left, parts)):
             raise retry.answer(outcomes)
         parts.metrics.switched(outcome.verdict)
         left.remove(entry.candidate)
-
-
-async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
-    """Move the reservation to the next candidate with room; False where none has."""
-    assert entry.upload is not None and entry.caller is not None
-    offers = _offers(left, entry.upload)
-    if (name := await parts.limits.switch(entry.rid, entry.caller, held=entry.upstream, offers=offers)) is not None:
-        entry.candidate = _named(left, name)
-    return name is not None
 
 
 async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
@@ -191,8 +142,7 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
         )
         try:
             exchange = await parts.client.open(upstream, request, body if call.has_body else None)
-            return await judged(exchange, entry)
-        except (Unreachable, TimedOut, BrokenOff) as error:
+        except (Unreachable, TimedOut) as error:
             if upload.failure is not None:
                 raise upload.failure from error
             failure = sent[-1].failure if sent else None
@@ -204,13 +154,18 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
         except asyncio.CancelledError:
             entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
             raise
+        try:
+            return await judged(exchange, entry)
+        except (TimedOut, BrokenOff) as error:
+            return Outcome(Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED)
 
 
 async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
     """The exchange if it serves the request, else what its answer means. Raises TimedOut, BrokenOff."""
     assert entry.candidate is not None
     kind = entry.candidate.upstream.kind
-    entry.upstream_request = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
+    named = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
+    entry.upstream_request = named if named.isascii() and named.isprintable() and len(named) <= 100 else ""
     try:
         suspect = kind.hides_errors and "json" in exchange.headers.get("content-type", "")
         if 200 <= exchange.status < 300 and not (suspect and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))):
@@ -223,25 +178,18 @@ async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
     return judge(kind, status=exchange.status, body=body, retry_after=exchange.headers.get("retry-after", ""))
 
 
-def relay(entry: Entry, exchange: Exchange, admission: Admission, parts: Parts) -> Reply:
+def relay(entry: Entry, exchange: Exchange, admitted: Admission, parts: Parts) -> Reply:
     """The answer, with the upstream's headers that a caller may see and our own; its bytes pass a tap for usage."""
     entry.executed, entry.status = True, exchange.status
     headers = [(name, exchange.headers[name]) for name in RETURNED if name in exchange.headers]
-    if admission.limit >= 0:
+    headers += notice(entry.caller).items()
+    if admitted.limit >= 0:
         headers += [
-            ("x-ratelimit-limit-requests", str(admission.limit)),
-            ("x-ratelimit-remaining-requests", str(admission.remaining)),
+            ("x-ratelimit-limit-requests", str(admitted.limit)),
+            ("x-ratelimit-remaining-requests", str(admitted.remaining)),
         ]
-        if admission.reset_ms >= 0:
-            headers.append(("x-ratelimit-reset-requests", duration(admission.reset_ms / 1000)))
+        if admitted.reset_ms >= 0:
+            headers.append(("x-ratelimit-reset-requests", duration(admitted.reset_ms / 1000)))
     encoded = exchange.headers.get("content-encoding", "identity") != "identity"
     entry.tap = tap_for(exchange.headers.get("content-type", ""), encoded=encoded)
     return Reply(exchange.status, tuple(headers), exchange, entry, parts)
-
-
-def _offers(candidates: Sequence[Candidate], upload: Upload) -> list[Offer]:
-    return [Offer(one.upstream.name, reserve(upload.request, one.price)) for one in candidates]
-
-
-def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
-    return next(one for one in candidates if one.upstream.name == name)

@@ -1,12 +1,14 @@
 """Runs the application: the socket, the workers, and how it all ends."""
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -14,12 +16,15 @@ from types import FrameType
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gateway import logs
 from gateway.app import Start, declare, embedded
 from gateway.config.model import Config
-from gateway.errors import SetupError
+from gateway.errors import Refused, SetupError
 from gateway.store.keys import Minted
 
+log = logging.getLogger("audiogate")
 GRACE_SECONDS = 30
+AGAIN_SECONDS = 0.5
 BACKLOG = 2048
 
 
@@ -54,11 +59,11 @@ def run(
     `minted` is told each key that is made now, `started` is called when the store is up. Raises SetupError, Refused.
     """
     signal.signal(signal.SIGTERM, _leave)
+    logs.set_up(config.server.log)
     store = embedded(config)
     try:
         url = asyncio.run(store.start()) if store is not None else config.store.url
-        asyncio.run(declare(config, url, tell=minted))
-        started()
+        _declare(config, url, minted=minted, started=started)
         if config.server.workers == 1:
             _server(Start(config, url)).run(sockets=[listener])
         else:
@@ -69,6 +74,28 @@ def run(
         listener.close()
         if store is not None:
             asyncio.run(store.stop())
+
+
+def _declare(
+    config: Config, url: str, *, minted: Callable[[Minted], None], started: Callable[[], None], again: bool = False
+) -> None:
+    """Bring the configuration into the store; where that is away, serve without it and try again behind the scenes."""
+    try:
+        asyncio.run(declare(config, url, tell=minted))
+    except Refused as refusal:
+        if refusal.name != "store_down":
+            raise
+        if not again:
+            log.warning("the store does not answer; the gateway serves once it does")
+        later = threading.Timer(AGAIN_SECONDS, _declare, (config, url), _more(minted, started))
+        later.daemon = True
+        later.start()
+    else:
+        started()
+
+
+def _more(minted: Callable[[Minted], None], started: Callable[[], None]) -> dict[str, object]:
+    return {"minted": minted, "started": started, "again": True}
 
 
 class _Stopped(BaseException):

@@ -128,7 +128,7 @@ class Sent:
         self._spool, self._layout, self._check = spool, layout, check
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        sent = 0
+        sent, length = 0, self._layout.length
         splices = list(self._layout.splices)
         async for at, data in self._spool.follow():
             while splices and splices[0][0] < at + len(data):
@@ -136,14 +136,18 @@ class Sent:
                 yield data[: offset - at] + insert
                 sent += offset - at + len(insert)
                 data, at = data[offset - at :], offset
-            yield data
             sent += len(data)
+            if length is not None and sent + len(self._layout.closing) > length:
+                # One byte less than was announced goes out at most: nobody may take it for whole.
+                self.failure = Overlong()
+                raise self.failure
+            yield data
         if not self._check():
             self.failure = Unfit()
             raise self.failure
         last = b"".join(insert for _, insert in splices) + self._layout.closing
-        if self._layout.length is not None:
-            missing = self._layout.length - sent - len(last)
+        if length is not None:
+            missing = length - sent - len(last)
             if missing < 0:
                 self.failure = Overlong()
                 raise self.failure

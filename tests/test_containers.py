@@ -148,7 +148,8 @@ def _image(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     (target,) = [into for sources, into in copies() if "config/gateway.yaml" in sources]
     etc = folder / "etc"
     etc.mkdir()
-    shutil.copy(ROOT / "config/gateway.yaml", etc)
+    shipped = (ROOT / "config/gateway.yaml").read_text()
+    (etc / "gateway.yaml").write_text(shipped.replace("https://api.aigc369.com", "http://127.0.0.1:9"))
     command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
     assert command[0] in {script.name for script in entry_points(group="console_scripts")}
     environ = {name: value for name, value in image_environment().items() if name != "PATH"}

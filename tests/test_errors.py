@@ -55,6 +55,8 @@ def test_a_401_is_always_about_the_callers_key() -> None:
         "bad_key",
         "revoked_key",
         "expired_key",
+        "bad_address",
+        "bad_admin_token",  # or about an operator's token
     }
 
 

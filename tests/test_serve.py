@@ -26,7 +26,7 @@ async def test_a_signal_ends_it_well_and_leaves_no_process_and_no_temporary_file
     folder: Path, how: signal.Signals
 ) -> None:
     async with launched(folder, "-c", str(write_config(folder))) as one:
-        assert len(processes_in(folder)) == 2  # it and its store
+        await until(lambda: len(processes_in(folder)) == 3)  # it, its store, and the child that counts packets
         assert await one.stopped(how) == 0
     assert processes_in(folder) == []
     assert "Traceback" not in one.said
@@ -170,12 +170,6 @@ def test_many_mistakes_are_a_line_each(folder: Path, verb: str) -> None:
     lines = (done.stdout + done.stderr).removeprefix("audiogate: ").splitlines()
     assert len(lines) == 4, lines
     assert all(line.startswith(f"{path}:") for line in lines), lines
-
-
-def test_a_store_that_does_not_answer_is_one_sentence(folder: Path) -> None:
-    text = write_config(folder).read_text().replace("{data: data}", f'{{data: data, url: "unix://{folder}/none"}}')
-    told = _one_sentence(folder, "serve", "-c", config_of(folder, text), "--port", "0")
-    assert "store" in told or "quotas" in told
 
 
 def test_the_demo_tries_everything_and_leaves_nothing_behind(folder: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Never, Protocol
 
 from gateway.audio.form import FormReader
-from gateway.audio.request import AudioRequest, Endpoint, Layout
+from gateway.audio.request import AudioRequest, Endpoint, Layout, checked_model
 from gateway.errors import refuse
 
 MAX_JSON = 1024 * 1024
@@ -69,7 +69,7 @@ class JsonReader:
         """Parse the object and read what routing and metering need of it."""
         self._fields = _parse(bytes(self._body))
         endpoint = self.request.endpoint
-        model, text = self._string("model"), self._string("input")
+        model, text = checked_model(self._string("model")), self._string("input")
         value = self._fields.get("response_format", endpoint.default_format)
         if value not in endpoint.formats:
             why = f"'{str(value)[:40]}' is none of {', '.join(endpoint.formats)}"

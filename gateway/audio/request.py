@@ -77,6 +77,16 @@ class AudioRequest:
     container: Container | None = None
 
 
+LONGEST_MODEL = 128
+
+
+def checked_model(name: str) -> str:
+    """The name of a model. Raises Refused (400) for one that no model has; names are kept with the usage."""
+    if len(name) > LONGEST_MODEL:
+        raise refuse("invalid", param="model", why=f"it is longer than {LONGEST_MODEL} characters")
+    return name
+
+
 READ = frozenset({"model", "response_format", "stream"})
 TRUE = frozenset({"true", "1"})
 
@@ -93,7 +103,7 @@ def with_field(request: AudioRequest, name: str, value: bytes) -> AudioRequest:
     except UnicodeDecodeError:
         raise refuse("invalid", param=name, why="it is not UTF-8 text") from None
     if name == "model":
-        return replace(request, model=text)
+        return replace(request, model=checked_model(text))
     if name == "stream":
         return replace(request, stream=text.strip().lower() in TRUE)
     formats = request.endpoint.formats

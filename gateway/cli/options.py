@@ -23,9 +23,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 DEFAULT_CONFIG = Path("config/gateway.yaml")
 
 
-def read_config(path: Path) -> Config:
-    """The checked configuration. Raises SetupError with every problem found."""
-    return load(path, environment())
+def read_config(path: Path, *, serving: bool = True) -> Config:
+    """The checked configuration. Raises SetupError with every problem found.
+
+    What only looks into the store is not `serving`: it needs no upstream, and no upstream's key in this terminal.
+    """
+    return load(path, environment(), serving=serving)
 
 
 def with_store(config: Config, work: Callable[[str], Awaitable[T]]) -> T:

@@ -18,6 +18,7 @@ from gateway.metrics import Metrics
 from gateway.store.connection import Connection
 from gateway.store.usage import Usage, UsageRow
 
+WIDE = 200
 COLUMNS = ("day", "team", "key", "model", "upstream", "route")
 
 
@@ -42,7 +43,7 @@ def usage(
     config: ConfigPath = DEFAULT_CONFIG,
     since: Annotated[str, typer.Option(help="The first day: 2026-01-31, or a number of days such as 7d.")] = "7d",
     until: Annotated[str, typer.Option(help="The last day; empty: today.")] = "",
-    by: Annotated[str, typer.Option(help=f"Columns to sum by, of {', '.join(COLUMNS)}.")] = "day,team,key,model",
+    by: Annotated[str, typer.Option(help=f"Columns to sum by, of {', '.join(COLUMNS)}.")] = "day,key,model",
     as_json: AsJson = False,
 ) -> None:
     """Show what was used: requests, audio, characters and cost (days in UTC)."""
@@ -51,7 +52,7 @@ def usage(
     columns = tuple(part.strip() for part in by.split(",") if part.strip())
     if unknown := set(columns) - set(COLUMNS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(COLUMNS)}", param_hint="--by")
-    lines = summed(with_store(read_config(config), lambda url: _read(url, first, last)), columns)
+    lines = summed(with_store(read_config(config, serving=False), lambda url: _read(url, first, last)), columns)
     if as_json:
         print(json.dumps([_as_json(line, columns) for line in lines], indent=2))
     else:
@@ -117,12 +118,16 @@ def _as_json(line: Line, columns: Sequence[str]) -> dict[str, object]:
 
 def _print(lines: Sequence[Line], columns: Sequence[str], first: date, last: date) -> None:
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)  # whatever reads it can scroll; figures are never cut
     if not lines:
         console.print(f"Nothing was used from {first} to {last}.")
         return
-    table = Table(*columns, box=box.SIMPLE, header_style="bold", title=f"{first} to {last}", title_justify="left")
+    table = Table(box=box.SIMPLE, header_style="bold", title=f"{first} to {last}", title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=name == "day")
     for name in ("requests", "errors", "audio", "characters", "cost"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     total = Line(
         (),
         sum(x.requests for x in lines),

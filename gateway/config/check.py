@@ -19,8 +19,11 @@ DEFAULT_TEAM = "default"
 MOST_UNITS = 2**53  # what Lua's numbers hold exactly
 
 
-def check(shaped: Shape, source: Source) -> Iterator[Problem]:
-    """What is wrong with the whole of a file whose parts fit. Misfits are passed over."""
+def check(shaped: Shape, source: Source, *, serving: bool) -> Iterator[Problem]:
+    """What is wrong with the whole of a file whose parts fit. Misfits are passed over.
+
+    `serving`: whether an upstream has to be usable.
+    """
     file = shaped.file
     if file is None:
         return
@@ -33,7 +36,7 @@ def check(shaped: Shape, source: Source) -> Iterator[Problem]:
         for name, row in file.upstreams.items():
             if ("upstreams", name) not in shaped.misfits:
                 yield from _prices(name, row, file=file, source=source)
-    if not source.problems and not any(place[:1] == ("upstreams",) for place in shaped.misfits):
+    if serving and not source.problems and not any(place[:1] == ("upstreams",) for place in shaped.misfits):
         yield from _usable(file, source)
 
 
@@ -86,23 +89,29 @@ def _all_limits(file: File) -> Iterator[tuple[Place, Sequence[LimitRow]]]:
             yield (section, name, "limits"), row.limits
 
 
-def _limits(limits: Sequence[LimitRow], place: Place, source: Source) -> Iterator[Problem]:
+def limit_faults(limits: Sequence[LimitRow]) -> Iterator[tuple[int, str, str]]:
+    """What is wrong in a list of limits that fit one by one: which one, which part of it, and a sentence."""
     seen: set[tuple[str, str]] = set()
     for index, limit in enumerate(limits):
-        at, pair = (*place, index), (limit.measure, limit.per)
-        windowed = MEASURES[limit.measure].windowed
+        pair, windowed = (limit.measure, limit.per), MEASURES[limit.measure].windowed
         if windowed and not limit.per:
-            yield source.problem((*at, "per"), f"this is missing: {limit.measure} are counted per period")
+            yield index, "per", f"this is missing: {limit.measure} are counted per period"
         elif limit.per and not windowed:
-            yield source.problem((*at, "per"), f"expected no period: {limit.measure} is what goes on at one time")
+            yield index, "per", f"expected no period: {limit.measure} is what goes on at one time"
         elif pair in seen:
             words = f"{limit.measure} per {limit.per}" if limit.per else limit.measure
-            yield source.problem((*at, "measure"), f"{words} is limited twice in this list; write it once")
+            yield index, "measure", f"{words} is limited twice in this list; write it once"
         seen.add(pair)
-        fault = _fault(limit)
-        if fault:
-            mark = source.mark((*at, "amount"))
-            yield source.problem((*at, "amount"), f"expected {fault}, got {mark.shown if mark else limit.amount}")
+        if fault := _fault(limit):
+            yield index, "amount", f"expected {fault}"
+
+
+def _limits(limits: Sequence[LimitRow], place: Place, source: Source) -> Iterator[Problem]:
+    for index, part, words in limit_faults(limits):
+        at = (*place, index, part)
+        mark = source.mark(at)
+        got = f", got {mark.shown if mark else limits[index].amount}" if part == "amount" else ""
+        yield source.problem(at, words + got)
 
 
 def _fault(limit: LimitRow) -> str:

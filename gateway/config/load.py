@@ -26,8 +26,11 @@ def environment() -> Mapping[str, str]:
     return dict(os.environ)  # noqa: TID251 - the one place; everything else is handed what it needs
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """The configuration in a file. Raises ConfigError with all that is wrong with it."""
+def load(path: Path, environ: Mapping[str, str], *, serving: bool = True) -> Config:
+    """The configuration in a file. Raises ConfigError with all that is wrong with it.
+
+    Unless it is for `serving`, the keys of all upstreams may be missing.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
@@ -39,16 +42,19 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         raise ConfigError(path, source.problems)
     shaped = shape(source)
     told = {(problem.line, problem.column) for problem in source.problems}
-    others = (*shaped.problems, *check(shaped, source))  # what is said of a value that could not be read is no news
+    others = (
+        *shaped.problems,
+        *check(shaped, source, serving=serving),
+    )  # what is said of a value that could not be read is no news
     problems = [*source.problems, *(problem for problem in others if (problem.line, problem.column) not in told)]
     if problems or shaped.file is None:
         raise ConfigError(path, problems)
-    return _config(shaped.file, source)
+    return replace(_config(shaped.file, source), file=str(path))
 
 
 def _config(file: File, source: Source) -> Config:
     rows = {name: row for name, row in file.upstreams.items() if usable(row)}
-    teams = {name: _team(name, row) for name, row in file.teams.items()}
+    teams = {name: team_of(name, row) for name, row in file.teams.items()}
     return Config(
         Server(**dict(file.server)),
         Store(**dict(file.store)),
@@ -58,7 +64,7 @@ def _config(file: File, source: Source) -> Config:
             {name: prices_at(row, file.prices) for name, row in rows.items()},
         ),
         teams={DEFAULT_TEAM: Team(DEFAULT_TEAM), **teams},
-        keys={name: _key(name, row) for name, row in file.keys.items()},
+        keys={name: key_of(name, row) for name, row in file.keys.items()},
         upstream_limits={name: _limits(row.limits) for name, row in rows.items()},
         notes=tuple(_left_out(name, source) for name in file.upstreams if name not in rows),
     )
@@ -78,6 +84,7 @@ def _upstream(name: str, row: UpstreamRow) -> Upstream:
         connect_timeout=row.timeouts.connect,
         first_byte_timeout=row.timeouts.first_byte,
         idle_timeout=row.timeouts.idle,
+        balance=kind.balance if row.balance is None else row.balance == "auto",
     )
 
 
@@ -92,11 +99,13 @@ def _can(can: Capabilities, row: CanRow) -> Capabilities:
     )
 
 
-def _team(name: str, row: TeamRow) -> Team:
-    return Team(name, row.models or None, row.upstreams or None, _limits(row.limits))
+def team_of(name: str, row: TeamRow) -> Team:
+    """A team from its row."""
+    return Team(name, row.models or None, row.upstreams or None, _limits(row.limits), row.note)
 
 
-def _key(name: str, row: KeyRow) -> Key:
+def key_of(name: str, row: KeyRow) -> Key:
+    """A key from its row."""
     return Key(
         name,
         row.team,
@@ -106,6 +115,8 @@ def _key(name: str, row: KeyRow) -> Key:
         limits=_limits(row.limits),
         expires=row.expires,
         revoked=row.revoked,
+        ips=row.ips or None,
+        note=row.note,
     )
 
 

@@ -2,21 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+from gateway.policy.grace import Mode
 from gateway.policy.limits import Limit
 from gateway.policy.routing import Market
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the gateway listens; `workers` processes share the port."""
+    """Where the gateway listens; `workers` processes share the port.
+
+    `admin_token` opens /admin/ to operators; empty: nothing is there.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     workers: int = 1
     log: Literal["json", "text"] = "json"
+    admin_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,14 @@ class Store:
     """Where usage and limits are kept: `url`, or the embedded server under `data` when it is empty.
 
     `data` also holds the pepper of the keys. `fsync` is the embedded server's appendfsync.
+    `on_unavailable` says what goes on while the store is away, within `grace_usd` US dollars per team and replica.
     """
 
     data: Path
     url: str = field(default="", repr=False)
     fsync: Literal["always", "everysec", "no"] = "always"
+    on_unavailable: Mode = "grace"
+    grace_usd: Decimal = Decimal(1)
     pepper: bytes | None = field(default=None, repr=False)
 
 
@@ -50,13 +59,14 @@ class Team:
     models: tuple[str, ...] | None = None
     upstreams: tuple[str, ...] | None = None
     limits: tuple[Limit, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key declared in the file. `text` None: the gateway makes one at its first start and prints it once.
+    """A key as an operator asks for it. `text` None: the gateway makes one and shows it once.
 
-    `expires` is in seconds since 1970.
+    `expires` is in seconds since 1970. `ips` are the networks (CIDR) that it may be used from, None means any.
     """
 
     name: str
@@ -67,11 +77,16 @@ class Key:
     limits: tuple[Limit, ...] = ()
     expires: float | None = None
     revoked: bool = False
+    ips: tuple[str, ...] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the gateway is told from outside. `notes` are remarks for the operator, such as upstreams left out."""
+    """Everything the gateway is told from outside. `notes` are remarks for the operator, such as upstreams left out.
+
+    `file` is where it was read, for messages.
+    """
 
     server: Server
     store: Store
@@ -81,3 +96,4 @@ class Config:
     keys: Mapping[str, Key]
     upstream_limits: Mapping[str, tuple[Limit, ...]]
     notes: tuple[str, ...] = ()
+    file: str = "the configuration file"

@@ -1,7 +1,7 @@
 """What may stand under an upstream, and what other sections have in common with it: limits and prices."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -105,4 +105,9 @@ class UpstreamRow(Row):
     can: CanRow = Field(CanRow(), description="What it can do, where it differs from its kind.")
     timeouts: TimeoutsRow = Field(TimeoutsRow(), description="How long to wait for it, in seconds.")
     limits: Limits = Field((), description="What the gateway may use of it, all keys together.")
+    balance: Annotated[Literal["auto", "off"] | None, one_of(("auto", "off"))] = Field(
+        None,
+        description="Whether it is asked what is left of your money there; where nothing is, it goes last. "
+        "Not written: auto for kind newapi, off for others.",
+    )
     prices: Prices = Field({}, description="Its own prices by model; they go before the common ones.")

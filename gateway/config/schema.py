@@ -6,6 +6,7 @@ are in `check.py`.
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from pydantic import Field
 from gateway.config import values
 from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, UpstreamRow
 from gateway.config.scalars import one_of, whole_number
+from gateway.policy.grace import Mode
 
 Bytes = Annotated[int, values.SIZE]
 
@@ -26,6 +28,9 @@ class ServerRow(Row):
     workers: Annotated[int, whole_number(1, 256)] = Field(1, description="Processes that share the port.")
     log: Annotated[Literal["json", "text"], one_of(("json", "text"))] = Field(
         "json", description="Log lines for machines (json) or for people (text)."
+    )
+    admin_token: Annotated[str, values.TOKEN] = Field(
+        "", repr=False, description="Opens /admin/ to who shows it; at least 16 characters. Empty: nothing is there."
     )
 
 
@@ -41,6 +46,13 @@ class StoreRow(Row):
     )
     fsync: Annotated[Literal["always", "everysec", "no"], one_of(("always", "everysec", "no"))] = Field(
         "always", description="When the embedded server writes through to the disk."
+    )
+    on_unavailable: Annotated[Mode, one_of(("grace", "closed", "open"))] = Field(
+        "grace",
+        description="While the store is away: known keys go on up to grace_usd, nothing goes, or every known key goes.",
+    )
+    grace_usd: Annotated[Decimal, values.DECIMAL] = Field(
+        Decimal(1), description="US dollars per team and replica that may be spent while the store is away."
     )
     pepper: Annotated[bytes | None, values.PEPPER] = Field(
         None, repr=False, description="Secret under which keys are hashed. Empty: made once and kept in `data`."
@@ -64,6 +76,7 @@ class TeamRow(Row):
     models: tuple[Model, ...] = Field((), min_length=1, description="Models, or patterns. Not written: all.")
     upstreams: tuple[Name, ...] = Field((), min_length=1, description="Upstreams. Not written: all.")
     limits: Limits = Field((), description="What all keys of the team may use together.")
+    note: Annotated[str, values.NOTE] = Field("", description="A remark for operators.")
 
 
 class KeyRow(TeamRow):
@@ -79,6 +92,9 @@ class KeyRow(TeamRow):
         None, description="From when on it is refused: a date or a time, UTC unless it says otherwise."
     )
     revoked: Annotated[bool, values.FLAG] = Field(False, description="Refuse it from the next request on.")
+    ips: tuple[Annotated[str, values.NETWORK], ...] = Field(
+        (), min_length=1, description="Addresses and networks (CIDR) that it may be used from. Not written: any."
+    )
 
 
 class File(Row):

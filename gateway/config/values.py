@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,6 +74,10 @@ def _folder(value: str) -> Path:
         raise Objection("'~' stands for a home folder that is not known here; write the path out") from None
 
 
+def _network(value: str) -> str:
+    return str(ip_network(value))
+
+
 def _address(value: str) -> str:
     parts = urlsplit(matched(r"https?://[!-~]+", value))
     if not parts.hostname or parts.port == 0:  # reading `port` raises ValueError where it is no number
@@ -110,6 +115,10 @@ FLAG = Scalar(
 MOMENT = text(_DATE, "a date such as 2027-01-01 or 2027-01-01T00:00:00Z", read=_moment)
 NAME = text("[A-Za-z0-9._-]{1,64}", "a name of 1 to 64 letters, digits, '.', '_' or '-'")
 MODEL = text(r"\S(.{0,198}\S)?", "a model's name or a pattern with *, ? or []", read=_printable)
+NETWORK = text(
+    "[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?", "an address or a network such as 10.0.0.0/8 or 2001:db8::/32", read=_network
+)
+NOTE = text(".{0,500}", "at most 500 characters on one line", read=_printable, blank=True)
 HOST = text("[A-Za-z0-9.:_-]{1,253}", "a host name or IP address")
 ADDRESS = Scalar(
     "an address such as https://api.example.com/v1",
@@ -126,6 +135,7 @@ PEPPER = text(
     secret=True,
     blank=True,
 )
+TOKEN = text("|[!-~]{16,4096}", "nothing or at least 16 characters without spaces", secret=True, blank=True)
 FOLDER = text(".+", "a folder's path", read=_folder)
 ANY_FOLDER = text("|.+", "nothing or a folder's path", read=lambda value: _folder(value) if value else None, blank=True)
 SECRET = text("[!-~]{0,4096}", "a key without spaces", secret=True, blank=True)

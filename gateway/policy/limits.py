@@ -32,6 +32,7 @@ MEASURES: Mapping[str, Measure] = {
     "requests": Measure(1, "requests"),
     "concurrency": Measure(1, "requests at once", windowed=False),
 }
+_PER = {"": "", "total": " in all"}
 PERIODS = ("minute", "hour", "day", "month", "total")
 BURSTS = frozenset({"minute", "hour", ""})  # waiting helps; in the longer ones it is a quota that is used up
 
@@ -117,8 +118,7 @@ def denied(denials: Sequence[Denial]) -> Refused:
     limit, measure = first.limit, MEASURES[first.limit.measure]
     words = {
         "scope": f"{first.scope} {first.name}",
-        "measure": measure.words,
-        "per": limit.per or "moment",
+        "what": measure.words + _PER.get(limit.per, f" per {limit.per}"),
         "limit": _shown(limit.amount, measure),
         "used": _shown(first.used, measure),
         "asked": _shown(first.asked, measure),

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.probe.span import SPAN
@@ -101,6 +102,13 @@ class Probe:
             finally:
                 if not answered:
                     self._end()
+
+    async def warm(self) -> None:
+        """Start the child now, so that the first job does not wait for it."""
+        async with self._turn:
+            with suppress(OSError):
+                if not self._closed:
+                    await self._ready()
 
     async def close(self) -> None:
         """End the child; a job under way answers None, later jobs too."""

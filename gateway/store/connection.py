@@ -5,7 +5,8 @@ would repeat writes whose answer was lost.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from time import monotonic
@@ -19,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import SetupError, refuse
 from gateway.metrics import Metrics
+from gateway.policy.breaker import Breaker, answered, asked
 
 TAG = "{ag}"
 CONNECT_TIMEOUT = 1.0
@@ -64,23 +66,54 @@ class Connection:
             raise SetupError("store.url cannot be read; write redis://host:port, rediss://… or unix:///path") from None
         self.client: Redis = Redis(connection_pool=pool)
         self._metrics = metrics
+        self._breaker = Breaker()
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
         """Run a script, sending its text where the server does not know it yet.
 
-        Once more if the connection broke: every script may be asked twice. Raises Refused("store_down").
+        Once more if the connection broke: every script may be asked twice. Raises Refused("store_down"), at once
+        while the store is known to be away.
         """
-        started = monotonic()
-        try:
+        async with self.asking(script):
             try:
                 return await self._evaluate(script, keys, args)
             except (RedisConnectionError, RedisTimeoutError):
+                if self._breaker.tripped:
+                    raise
                 return await self._evaluate(script, keys, args)
-        except RedisError as error:
-            self._metrics.store_failed(script)
+
+    @asynccontextmanager
+    async def asking(self, what: str) -> AsyncIterator[None]:
+        """Around any call to the store: the breaker in front, the metrics behind. Raises Refused("store_down")."""
+        started = monotonic()
+        if not self._breaker.may_ask(started):
+            raise refuse("store_down", retry_after=1)
+        self._breaker = asked(self._breaker, started)
+        try:
+            yield
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            self._breaker = answered(self._breaker, ok=False, now=monotonic())
+            self._metrics.store_failed(what)
             raise refuse("store_down", retry_after=1) from error
+        except RedisError as error:  # the store answers, with an error of its own
+            self._breaker = answered(self._breaker, ok=True, now=monotonic())
+            self._metrics.store_failed(what)
+            raise refuse("store_down", retry_after=1) from error
+        else:
+            self._breaker = answered(self._breaker, ok=True, now=monotonic())
         finally:
-            self._metrics.store_answered(script, monotonic() - started)
+            self._metrics.store_answered(what, monotonic() - started)
+
+    @property
+    def away(self) -> bool:
+        """Whether the store was away when it was asked last."""
+        return self._breaker.tripped
+
+    async def run_id(self) -> str:
+        """Which server this is: another one after a restart or a failover. Raises Refused (503)."""
+        async with self.asking("info"):
+            found = await self.client.info("server")
+        return str(found["run_id"])
 
     async def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
         try:

@@ -62,13 +62,14 @@ class Capabilities:
 class Kind:
     """An upstream kind: what its servers can do unless told otherwise, and the signs its errors show.
 
-    `hides_errors`: some of its errors come with status 200. `balance`: where its wallet can be read.
+    `hides_errors`: some of its errors come with status 200. `balance`: they tell what is left of our money.
     """
 
     name: str
     can: Capabilities
     signs: tuple[Sign, ...] = ()
     hides_errors: bool = False
+    balance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class Upstream:
     """One server that requests can go to: origin and key are one unit and never mixed.
 
     `models` maps what callers say to what this upstream calls it; a key may be a glob, whose value "*" means "the
-    same name". Lower `priority` goes first; `weight` shares out requests within a priority.
+    same name". Lower `priority` goes first; `weight` shares out requests within a priority. `balance`: it is asked now
+    and then what is left of our money.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Upstream:
     connect_timeout: float = 5.0
     first_byte_timeout: float = 600.0
     idle_timeout: float = 60.0
+    balance: bool = False
 
     def sent_model(self, model: str) -> str | None:
         """What this upstream calls `model`, None if it does not serve it."""

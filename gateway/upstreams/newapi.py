@@ -34,4 +34,5 @@ KIND = Kind(
         Sign(Verdict.FAILED, 200),
     ),
     hides_errors=True,
+    balance=True,
 )

@@ -24,6 +24,7 @@ class Body:
 
     def __init__(self, receive: Receive) -> None:
         self.gone = False  # the caller, or whatever made the request pointless
+        self.refusal: Refused | None = None  # what to say instead, while nothing was answered
         self._receive = receive
         self._ended = asyncio.Event()
 
@@ -45,6 +46,11 @@ class Body:
         await self._ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self.end(work)
+
+    def revoke(self, work: "asyncio.Task[object]") -> None:
+        """The key is no longer good."""
+        self.refusal = refuse("revoked_key", shown="yours")
         self.end(work)
 
     def end(self, work: "asyncio.Task[object]") -> None:
@@ -73,6 +79,8 @@ class AudioEndpoint:
             if not body.gone:
                 raise
             work.uncancel()
+            if body.refusal is not None and not scope.get("audiogate.answered"):
+                await _send_whole(send, rendered(body.refusal))
         finally:
             watch.cancel()
 
@@ -86,11 +94,12 @@ class AudioEndpoint:
             query=scope["query_string"].decode("latin-1"),
             headers=dict(reversed(pairs)),
             authorization=tuple(value for name, value in pairs if name == "authorization"),
+            peer=scope["client"][0] if scope["client"] else "",
             size=int(size) if size is not None else None,
             chunks=body.chunks(),
             began=self._wall(),
             started=self._parts.clock(),
-            stop=lambda: body.end(work),
+            stop=lambda: body.revoke(work),
         )
 
     async def _answer(self, call: Call, send: Send) -> None:
@@ -136,5 +145,6 @@ async def _send_whole(send: Send, answer: Rendered) -> None:
 
 
 def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    # An upstream's odd bytes go out as they came.
+    encoded = [(name.encode("latin-1"), value.encode("utf-8", "surrogateescape")) for name, value in headers]
     return {"type": "http.response.start", "status": status, "headers": encoded}

@@ -1,13 +1,15 @@
 """GET /v1/models: what this key may use, in OpenAI's form."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from gateway.errors import refuse
 from gateway.parts import Parts
-from gateway.policy.keys import Caller, check_holder, read_key
+from gateway.policy.keys import Caller, notice, read_key
 from gateway.policy.routing import models_for
 
 CREATED = 1_735_689_600  # nobody knows when a model was made; a fixed date keeps answers the same on every replica
@@ -29,16 +31,23 @@ class ModelList(BaseModel):
     data: list[Model]
 
 
+def caller_of(parts: Parts) -> Callable[[Request, Response], Awaitable[Caller]]:
+    """Who asks, by their key; for routes that need nothing but a key."""
+
+    async def caller(request: Request, answer: Response) -> Caller:
+        presented = read_key(request.headers.getlist("authorization"))
+        peer = request.client.host if request.client is not None else ""
+        found = await parts.keys.holder(presented, now=request.scope["audiogate.began"], peer=peer, fresh=True)
+        answer.headers.update(notice(found))
+        return found
+
+    return caller
+
+
 def router(parts: Parts) -> APIRouter:
     """The two routes."""
     routes = APIRouter(prefix="/v1", tags=["Models"])
-
-    async def caller(request: Request) -> Caller:
-        presented = read_key(request.headers.getlist("authorization"))
-        found = await parts.keys.find(presented.kid, fresh=True)
-        return check_holder(
-            found, presented, presented_digest=parts.keys.digest(presented.text), now=request.scope["audiogate.began"]
-        )
+    caller = caller_of(parts)
 
     @routes.get("/models", operation_id="listModels", summary="List the models this key may use")
     async def list_models(who: Annotated[Caller, Depends(caller)]) -> ModelList:

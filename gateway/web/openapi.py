@@ -34,15 +34,18 @@ def described(document: Json) -> Json:
     """`document` with the audio routes, the error envelope and the key added."""
     parts = document.setdefault("components", {})
     parts.setdefault("schemas", {})["Error"] = ERROR
-    parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "A key of this gateway"}}
+    parts["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "A key of this gateway"},
+        "admin": {"type": "http", "scheme": "bearer", "description": "server.admin_token"},
+    }
     paths = document["paths"]
     for (method, path), endpoint in ENDPOINTS.items():
         paths.setdefault(path, {})[method.lower()] = _operation(endpoint)
     paths[PREFIX + "{path}"] = {method: _passed_through(method) for method in METHODS}
     for path, operations in paths.items():
         for operation in operations.values():
-            if path.startswith("/v1/"):
-                operation["security"] = [{"key": []}]
+            if path.startswith(("/v1/", "/admin/")):
+                operation["security"] = [{"key" if path.startswith("/v1/") else "admin": []}]
                 operation["responses"]["default"] = _content("An error", "application/json", _ref("Error"))
                 operation["responses"].pop("422", None)
     return document

@@ -42,8 +42,9 @@ def test_a_small_file_has_all_the_defaults(tmp_path: Path) -> None:
 def test_everything_can_be_set(tmp_path: Path) -> None:
     key = mint(bytes(DRAW_BYTES))
     text = f"""\
-server: {{host: "::", port: "${{PORT:-9000}}", workers: 2, log: text}}
-store: {{url: "redis://:${{file:{tmp_path}/password}}@r/0", data: ~/ag, fsync: "no", pepper: 0123456789abcdef}}
+server: {{host: "::", port: "${{PORT:-9000}}", workers: 2, log: text, admin_token: "0123456789abcdef"}}
+store: {{url: "redis://:${{file:{tmp_path}/password}}@r/0", data: ~/ag, fsync: "no", pepper: 0123456789abcdef,
+             on_unavailable: closed, grace_usd: 0.25}}
 uploads: {{max_bytes: 1KB, memory_bytes: "2 KiB", total_bytes: 3MB, folder: /tmp/x}}
 upstreams:
   a:
@@ -58,17 +59,26 @@ upstreams:
     limits: [{{measure: usd, per: day, amount: 0.000001}}, {{measure: concurrency, amount: 3}}]
     prices: {{"*": {{per_minute: 0.0300}}}}
 teams:
-  r: {{models: ["whisper-*"], upstreams: [a], limits: [{{measure: audio_seconds, per: total, amount: 1.5}}]}}
+  r: {{models: ["whisper-*"], upstreams: [a], limits: [{{measure: audio_seconds, per: total, amount: 1.5}}],
+      note: of the lab}}
 keys:
   k: {{team: r, key: {key}, models: [m], upstreams: [a], expires: 2027-01-01, revoked: on,
-      limits: [{{measure: characters, per: hour, amount: 1e3}}]}}
+      ips: [10.0.0.0/8, "::1"], note: "x: y", limits: [{{measure: characters, per: hour, amount: 1e3}}]}}
   l: {{expires: "2027-01-01T01:00:00+01:00"}}
   m: {{expires: 2027-01-01 00:00, key: }}
 """
     (tmp_path / "password").write_text("pw\n")
     config = built(tmp_path, text, K="sk-1")
-    assert config.server == Server("::", 9000, 2, "text")
-    assert config.store == Store(Path.home() / "ag", "redis://:pw@r/0", "no", b"0123456789abcdef")
+    assert config.server == Server("::", 9000, 2, "text", "0123456789abcdef")
+    assert config.file == str(tmp_path / "gateway.yaml")
+    assert config.store == Store(
+        data=Path.home() / "ag",
+        url="redis://:pw@r/0",
+        fsync="no",
+        pepper=b"0123456789abcdef",
+        on_unavailable="closed",
+        grace_usd=Decimal("0.25"),
+    )
     assert config.uploads == Uploads(1000, 2048, 3_000_000, Path("/tmp/x"))
     (upstream,) = config.market.upstreams
     assert upstream.base_url == "http://[::1]:8000"
@@ -81,7 +91,9 @@ keys:
     assert upstream.can.chunked
     assert (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout) == (0.5, 1, 2)
     assert config.upstream_limits == {"a": (Limit("usd", "day", 1), Limit("concurrency", "", 3))}
-    assert config.teams["r"] == Team("r", ("whisper-*",), ("a",), (Limit("audio_seconds", "total", 1500),))
+    assert config.teams["r"] == Team(
+        "r", ("whisper-*",), ("a",), (Limit("audio_seconds", "total", 1500),), "of the lab"
+    )
     assert config.keys["k"] == Key(
         "k",
         "r",
@@ -91,6 +103,8 @@ keys:
         limits=(Limit("characters", "hour", 1000),),
         expires=1_798_761_600.0,
         revoked=True,
+        ips=("10.0.0.0/8", "::1/128"),
+        note="x: y",
     )
     assert config.keys["l"] == Key("l", "default", expires=1_798_761_600.0)
     assert config.keys["m"] == Key("m", "default", expires=1_798_761_600.0)
@@ -153,6 +167,8 @@ def test_an_upstream_is_left_out_when_its_key_is_given_but_empty(tmp_path: Path)
 def test_secrets_do_not_show_in_reprs(tmp_path: Path) -> None:
     key = mint(bytes(DRAW_BYTES))
     text = f"upstreams: {{a: {UPSTREAM}, key: sk-hidden}}}}\n{PRICES}keys: {{k: {{key: {key}}}}}\n"
-    shown = repr(built(tmp_path, text + "store: {pepper: hidden-hidden-hidden}\n"))
+    shown = repr(
+        built(tmp_path, text + "store: {pepper: hidden-hidden-hidden}\nserver: {admin_token: hidden-hidden-hidden}\n")
+    )
     assert key not in shown
     assert "hidden" not in shown

@@ -111,3 +111,24 @@ def test_a_bad_upstream_is_told(tmp_path: Path, field: str, path: str, message: 
     ((line, where, words),) = found(tmp_path, text)
     assert (line, where) == (3 + len(rows), f"upstreams.u.{path}")
     assert words.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ("server: {admin_token: too-short}", "server.admin_token", "expected nothing or at least 16 characters"),
+        ("server: {admin_token: 'with spaces in it'}", "server.admin_token", "expected nothing or at least 16"),
+        ("keys: {k: {ips: []}}", "keys.k.ips", "expected at least one entry"),
+        ("keys: {k: {ips: [10.0.0.1/8]}}", "keys.k.ips[0]", "expected an address or a network such as 10.0.0.0/8"),
+        ("keys: {k: {ips: [10.0.0.0/33]}}", "keys.k.ips[0]", "expected an address or a network such as 10.0.0.0/8"),
+        ("keys: {k: {ips: ['fe80::1%eth0']}}", "keys.k.ips[0]", "expected an address or a network"),
+        ('keys: {k: {note: "a\\nb"}}', "keys.k.note", "expected at most 500 characters on one line"),
+        ("teams: {t: {ips: [10.0.0.0/8]}}", "teams.t.ips", "unknown key"),
+    ],
+)
+def test_what_operators_set_is_checked(tmp_path: Path, text: str, path: str, message: str) -> None:
+    ((line, where, words),) = found(tmp_path, f"{GOOD}{text}\n")
+    assert (line, where) == (7, path)
+    assert words.startswith(message)
+    assert "too-short" not in words
+    assert "spaces in it" not in words

@@ -14,9 +14,12 @@ from gateway.policy.keys import (
     SECRET_LENGTH,
     Caller,
     Presented,
+    check_admin,
     check_holder,
     digest,
     mint,
+    networks,
+    notice,
     parse,
     read_key,
     refused_state,
@@ -142,8 +145,8 @@ def caller(**more: object) -> Caller:
 
 
 def test_the_holder_of_a_good_key_is_let_in() -> None:
-    for one in (caller(), caller(expires=100.5)):
-        assert check_holder(one, parse(KEY), presented_digest="d", now=100.0) is one
+    for one in (caller(), caller(expires=100.5), caller(ips=networks(["10.0.0.0/8"]))):
+        assert check_holder(one, parse(KEY), presented_digest="d", now=100.0, peer="10.1.2.3") is one
 
 
 @pytest.mark.parametrize(
@@ -156,11 +159,16 @@ def test_the_holder_of_a_good_key_is_let_in() -> None:
         (caller(state="revoked", expires=1.0), "revoked_key"),
         (caller(expires=100.0), "expired_key"),
         (caller(expires=0.0), "expired_key"),
+        (caller(digest="other", previous="older"), "bad_key"),
+        (caller(ips=networks(["10.0.0.0/8"])), "bad_address"),
+        (caller(ips=()), "bad_address"),
+        (caller(ips=(), state="revoked"), "revoked_key"),
+        (caller(ips=(), digest="other"), "bad_key"),  # nor where the key may be used from
     ],
 )
 def test_other_holders_are_refused(one: Caller | None, name: str) -> None:
     with pytest.raises(Refused) as caught:
-        check_holder(one, parse(KEY), presented_digest="d", now=100.0)
+        check_holder(one, parse(KEY), presented_digest="d", now=100.0, peer="192.0.2.1")
     assert caught.value.name == name
     assert caught.value.row.status == 401
     assert parse(KEY).kid in caught.value.message
@@ -194,7 +202,97 @@ def test_an_upstream_must_be_allowed_by_key_and_team() -> None:
 
 
 def test_a_callers_digest_is_in_no_repr() -> None:
-    assert "digest" not in repr(caller(digest="deadbeef"))
+    assert "deadbeef" not in repr(caller(digest="deadbeef", previous="deadbeef"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "allowed"),
+    [
+        ("10.0.0.1", True),
+        ("10.255.255.255", True),
+        ("11.0.0.0", False),
+        ("192.0.2.7", True),
+        ("192.0.2.8", False),
+        ("::ffff:10.0.0.1", True),
+        ("::ffff:11.0.0.1", False),
+        ("2001:db8::1", True),
+        ("2001:db9::1", False),
+        ("fe80::1%eth0", False),
+        ("", False),
+        ("testclient", False),
+        ("10.0.0.1, 10.0.0.2", False),
+    ],
+)
+def test_a_key_may_be_used_from_its_networks_alone(peer: str, allowed: bool) -> None:
+    one = caller(ips=networks(["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]))
+    assert one.may_call_from(peer) is allowed
+    assert caller().may_call_from(peer)
+    assert not caller(ips=()).may_call_from(peer)
+
+
+def test_who_calls_from_elsewhere_is_told_the_address() -> None:
+    for peer, word in (("192.0.2.1", "192.0.2.1"), ("", "unknown")):
+        with pytest.raises(Refused) as caught:
+            check_holder(caller(ips=()), parse(KEY), presented_digest="d", now=0.0, peer=peer)
+        assert f"may not be used from {word}" in caught.value.message
+
+
+def test_networks_are_read_strictly() -> None:
+    assert [str(one) for one in networks(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
+    for text in ("10.0.0.1/8", "ten", "1.2.3.4/33"):
+        with pytest.raises(ValueError, match=text.partition("/")[0]):
+            networks([text])
+
+
+def test_the_secret_before_a_rotation_is_let_in_with_a_notice() -> None:
+    one = caller(digest="new", previous="d", previous_until=1_800_000_000.9)
+    found = check_holder(one, parse(KEY), presented_digest="d", now=9e9, peer="")
+    assert (found.digest, found.outdated) == ("d", True), "admission is shown what the caller has shown"
+    assert notice(found) == {"x-audiogate-key": "rotated; use the new key before 2027-01-15T08:00:00Z"}
+    fresh = check_holder(one, parse(KEY), presented_digest="new", now=0.0, peer="")
+    assert fresh is one
+    assert notice(fresh) == notice(None) == {}
+
+
+@pytest.mark.parametrize("state", [{"state": "revoked"}, {"expires": 0.0}, {"ips": ()}])
+def test_the_secret_before_a_rotation_opens_no_more_than_the_new_one(state: dict[str, object]) -> None:
+    with pytest.raises(Refused):
+        check_holder(caller(digest="new", previous="d", **state), parse(KEY), presented_digest="d", now=1.0, peer="")
+
+
+def test_a_new_secret_may_go_with_the_same_id() -> None:
+    again = mint(bytes(DRAW_BYTES), kid=parse(KEY).kid)
+    assert parse(again).kid == parse(KEY).kid
+    assert again != KEY
+
+
+TOKEN = "an operator's token"
+
+
+@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer  {TOKEN} "])
+def test_the_operators_token_opens(header: str) -> None:
+    check_admin([header], TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "token"),
+    [
+        ([], TOKEN),
+        ([TOKEN], TOKEN),
+        ([f"Basic {TOKEN}"], TOKEN),
+        ([f"Bearer {TOKEN}x"], TOKEN),
+        ([f"Bearer {TOKEN[:-1]}"], TOKEN),
+        (["Bearer "], TOKEN),
+        (["Bearer "], ""),
+        ([], ""),
+        ([f"Bearer {TOKEN}", f"Bearer {TOKEN}"], TOKEN),
+        (["Bearer é"], TOKEN),
+    ],
+)
+def test_anything_else_does_not(authorization: list[str], token: str) -> None:
+    with pytest.raises(Refused) as caught:
+        check_admin(authorization, token)
+    assert (caught.value.name, caught.value.row.status) == ("bad_admin_token", 401)
 
 
 def _accepts(text: str) -> bool:

@@ -114,8 +114,9 @@ def test_longer_windows_are_quotas_that_no_sdk_should_retry(per: str) -> None:
     assert (refusal.row.type, refusal.row.code) == ("insufficient_quota", "insufficient_quota")
     assert refusal.row.retry == "no"
     assert refusal.retry_after is None
+    words = " in all" if per == "total" else f" per {per}"
     assert refusal.message == (
-        f"You exceeded the current quota of team red: US dollars per {per}: Limit 10, Used 9.999999, "
+        f"You exceeded the current quota of team red: US dollars{words}: Limit 10, Used 9.999999, "
         "Requested 0.006. It does not reset by itself."
     )
 
@@ -126,11 +127,11 @@ def test_a_quota_names_its_reset() -> None:
     assert "seconds of audio per day: Limit 3600, Used 3599.5, Requested 1. It resets in 3h4m5s." in refusal.message
 
 
-def test_concurrency_is_told_per_moment_and_waits_a_second_at_least() -> None:
+def test_concurrency_is_told_as_it_is_and_waits_a_second_at_least() -> None:
     for wait_ms in (None, 0, 1, 999, 1_000):
         refusal = denied([denial("concurrency", "", limit=2, used=2, wait_ms=wait_ms)])
         assert refusal.retry_after == 1.0
-        assert "requests at once per moment" in refusal.message
+        assert "on requests at once: Limit 2" in refusal.message
         assert refusal.message.endswith("in 1s.")
 
 

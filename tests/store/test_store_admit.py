@@ -109,7 +109,8 @@ async def test_an_amount_fits_to_the_unit_and_not_beyond(rooms, scope, measure, 
     shown = {"usd": ("0.00001", "0.000006", "0.000005"), "audio_seconds": ("0.01", "0.006", "0.005")}
     expected = shown.get(measure, ("10", "6", "5"))
     assert (refused.words["limit"], refused.words["used"], refused.words["asked"]) == expected
-    assert (refused.words["per"], refused.retry_after) == (per, WAITS[per])
+    assert str(refused.words["what"]).endswith(" in all" if per == "total" else f" per {per}")
+    assert refused.retry_after == WAITS[per]
     await rooms.admit("r3", **{PLACES[measure]: 4})
     assert (await refusal(rooms.admit("r4", **{PLACES[measure]: 1}))).name == refused.name
     await rooms.admit("r5")
@@ -137,7 +138,7 @@ async def test_no_more_than_so_many_at_once(rooms, scope):
     before = await rooms.everything()
     refused = await refusal(rooms.admit("r3"))
     assert await rooms.everything() == before
-    assert (refused.name, refused.retry_after, refused.words["measure"]) == ("rate_limit", 1.0, "requests at once")
+    assert (refused.name, refused.retry_after, refused.words["what"]) == ("rate_limit", 1.0, "requests at once")
     assert (refused.words["limit"], refused.words["used"]) == ("2", "2")
     await rooms.settle("r1", requests=0)
     await rooms.admit("r3")

@@ -110,6 +110,15 @@ async def answering(rooms) -> None:
             await asyncio.sleep(0.005)
 
 
+async def asked_again(rooms):
+    """Wait until the breaker lets a call through again."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(Refused):
+                return await rooms.connection.run_id()
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("engine", EACH_ENGINE)
 async def test_a_server_that_died_is_refused_and_used_again_once_it_is_back(engine, data, open_rooms):
     async with open_rooms(f"unix://{data}/store.sock") as rooms:
@@ -122,6 +131,7 @@ async def test_a_server_that_died_is_refused_and_used_again_once_it_is_back(engi
         assert await down(rooms.settle("r0")) < QUICK
         with started(engine, data):
             await answering(rooms)
+            await asked_again(rooms)
             assert await asyncio.gather(*(rooms.settle(f"r{number}", usd=1) for number in range(50))) == [True] * 50
             assert (await rooms.numbers("alice")).used["total"] == (50, 0, 0, 50)
 

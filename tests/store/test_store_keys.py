@@ -259,3 +259,12 @@ async def test_a_name_whose_key_has_no_record_gets_a_new_one(rooms):
     await rooms.raw.hset("{ag}:names", "bob", "0123456789")
     (minted,) = await rooms.keys.declare(configured(Path("unused"), keys={"bob": Key("bob", "default")}))
     assert await rooms.keys.find(parse(minted.text).kid, fresh=True) is not None
+
+
+async def test_so_many_holders_are_remembered_and_no_more(rooms, monkeypatch):
+    monkeypatch.setattr("gateway.store.keys.REMEMBERED", 2)
+    await declared(rooms, texts(alice=1, bob=2, carol=3))
+    kids = [parse(key_text(number)).kid for number in (1, 2, 3)]
+    first = [await rooms.keys.find(kid) for kid in kids]
+    again = [await rooms.keys.find(kid) for kid in reversed(kids)]
+    assert [one is two for one, two in zip(reversed(first), again, strict=True)] == [True, True, False]

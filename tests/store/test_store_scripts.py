@@ -1,21 +1,23 @@
 """What holds for all scripts: which keys they touch and leave, and that the server may forget them at any time."""
 
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from redis.crc import key_slot
 
-from gateway.config.model import Key
+from gateway.config.model import Key, Team
 from gateway.errors import Refused
 from gateway.policy.ids import request_id
 from gateway.policy.limits import Limit
 from gateway.store.connection import script_text
 from gateway.store.leases import Leases
-from tests.running import configured
+from gateway.store.register import Register
+from tests.running import PEPPER, configured
 
-PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|declared|usage)")
+PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|teams|declared|audit|usage)")
 WHILE_HELD = {"{ag}:leases", "{ag}:held"}
 SCRIPTS = {path.name.removesuffix(".lua") for path in (files("gateway.store") / "lua").iterdir()} - {"scope"}
 
@@ -40,6 +42,18 @@ async def cycle(rooms, rid: str, *, between=None):
     assert (admission.upstream, moved, states, settled, again) == ("one", "two", {rid: "active"}, True, False)
 
 
+async def by_hand(rooms):
+    """Everything that scripts do for operators."""
+    register = Register(rooms.connection, rooms.config(), pepper=PEPPER, door="cli")
+    await register.make_team(Team("red"))
+    made = await register.make_key(Key("made by hand", "red"))
+    await register.change_key("made by hand", lambda key: replace(key, team="default"))
+    await register.rotate_key("made by hand", overlap=60)
+    await register.roll.keys()
+    await register.roll.standing(f"{{ag}}:k:{made.record.kid}")
+    await register.revoke_key("made by hand")
+
+
 async def left_behind(rooms) -> dict[str, int]:
     """The keys of the store, and when they expire."""
     return {name.decode(): expires for name, (_, expires) in (await rooms.everything()).items()}
@@ -58,6 +72,12 @@ async def test_every_key_expires_or_is_one_of_the_few_that_stay(rooms):
     assert seen[2].keys() >= WHILE_HELD
     assert not seen[-1].keys() & WHILE_HELD, "they go with the last reservation"
     assert any(re.fullmatch(r"\{ag\}:done:\d{10}", name) for name in seen[-1])
+
+
+async def test_what_operators_make_leaves_nothing_that_should_expire(rooms):
+    await rooms.declare()
+    await by_hand(rooms)
+    assert all(PERMANENT.fullmatch(name) for name in await left_behind(rooms))
 
 
 async def test_a_hundred_requests_leave_no_more_keys_than_one(rooms):
@@ -85,6 +105,7 @@ async def test_a_user_who_may_touch_nothing_but_our_keys_is_enough(rooms, url, o
             await limited.admit("r1", "one", usd=10)
             await limited.switch("r1", "one", "two", usd=12)
             assert await limited.settle("r1", "two", usd=9)
+            await by_hand(limited)
             assert await limited.connection.alive()
             with pytest.raises(Refused):
                 await limited.connection.run("declare", ["elsewhere"], ["[0]"])
@@ -104,6 +125,7 @@ async def test_all_keys_of_a_script_are_in_one_slot(rooms, monkeypatch):
     await cycle(rooms, "r1")
     await rooms.keys.declare(configured(Path("unused"), keys={"bob": Key("bob", "default")}))
     await rooms.declare()
+    await by_hand(rooms)
     await rooms.admit(request_id(0, bytes(10)))
     rooms.connection.now_ms = 4_000_000_000_000
     await Leases(rooms.connection).reap("charge")

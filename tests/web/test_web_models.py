@@ -52,7 +52,7 @@ async def test_one_model_is_told_or_not_found(store_url: str, data: Path) -> Non
 
 
 @pytest.mark.parametrize("key", ["", key_text(77), "sk-nonsense"])
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/whisper-1"])
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/whisper-1", "/v1/usage"])
 async def test_models_are_for_keys_alone(store_url: str, data: Path, path: str, key: str) -> None:
     async with serving(store_url, data) as (gateway, _), dial(gateway) as wire:
         await wire.begin("GET", path, key=key)
@@ -100,6 +100,7 @@ async def test_one_document_names_every_route(store_url: str, data: Path) -> Non
         "/v1/audio/{path}": {"get", "post", "put", "patch", "delete"},
         "/v1/models": {"get"},
         "/v1/models/{model}": {"get"},
+        "/v1/usage": {"get"},
         "/livez": {"get"},
         "/readyz": {"get"},
         "/healthz": {"get"},

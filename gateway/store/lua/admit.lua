@@ -29,9 +29,10 @@ local function answer(name, key, team)
   return {'ok', name, best[1], best[2], best[3], window, left}
 end
 
-local record = redis.call('HMGET', KEYS[1], 'kh', 'st', 'exp', 'v')
+local record = redis.call('HMGET', KEYS[1], 'kh', 'st', 'exp', 'v', 'kh2', 'kh2x')
 if not record[1] then return {'gone'} end
-if record[1] ~= ARGV[2] then return {'bad'} end
+local previous = record[5] == ARGV[2] and tonumber(record[6] or 0) > now_ms  -- the secret before the last rotation
+if record[1] ~= ARGV[2] and not previous then return {'bad'} end
 if record[2] ~= 'active' then return {'state', record[2]} end
 if record[3] and record[3] ~= '' and tonumber(record[3]) <= now then return {'state', 'expired'} end
 if record[4] ~= ARGV[3] or redis.call('HGET', KEYS[2], 'v') ~= ARGV[4] then return {'stale'} end

@@ -1,0 +1,87 @@
+"""What `audiogate keys` and `audiogate teams` share: options, the way to the register, tables."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from gateway.app import pepper_of
+from gateway.cli.options import read_config, with_store
+from gateway.config.model import Config
+from gateway.metrics import Metrics
+from gateway.policy.limits import Limit
+from gateway.policy.terms import limit_word, moment, read_limit, told
+from gateway.store.connection import Connection
+from gateway.store.register import Register
+from gateway.store.roll import Standing
+
+T = TypeVar("T")
+
+Called = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A model or a pattern; may be given again. Not given: all.")
+]
+Upstreams = Annotated[
+    list[str] | None, typer.Option("--upstream", help="An upstream, in the order of choice. Not given: all.")
+]
+LimitWords = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="A limit such as usd/month=20, requests/minute=60 or concurrency=4; repeatable."),
+]
+Note = Annotated[str | None, typer.Option("--note", help="A remark for operators.")]
+
+
+def registered(config: Path, work: Callable[[Register, Config], Awaitable[T]]) -> T:
+    """Run `work` on the keys and teams of the store that a configuration names."""
+    found = read_config(config, serving=False)
+
+    async def run(url: str) -> T:
+        connection = Connection(url, Metrics(models=(), teams=()))
+        try:
+            return await work(Register(connection, found, pepper=pepper_of(found), door="cli"), found)
+        finally:
+            await connection.close()
+
+    return with_store(found, run)
+
+
+def read_limits(words: Sequence[str] | None) -> list[dict[str, str]] | None:
+    """Limits from their words, as the file would have them."""
+    try:
+        return None if words is None else [read_limit(word) for word in words]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--limit") from None
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
+    """A table on standard output, or a sentence where there is nothing."""
+    table = Table(*columns, box=box.SIMPLE, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table if table.row_count else nothing, markup=False, highlight=False)
+
+
+def print_facts(facts: Sequence[tuple[str, str]], found: Sequence[Standing]) -> None:
+    """What is known of a key or a team, then its limits and where they stand."""
+    for word, text in facts:
+        if text:
+            print(f"{word + ':':12}{text}")
+    rows = []
+    for one in found:
+        measure, resets = one.limit.measure, "" if one.resets is None else moment(one.resets)
+        rows.append((limit_word(one.limit), str(told(measure, one.used)), str(told(measure, one.reserved)), resets))
+    print_table(("limit", "used", "reserved", "resets"), rows, nothing="Nothing is limited.")
+
+
+def names_word(names: Sequence[str] | None) -> str:
+    """Names in a cell; None means that nothing is ruled out."""
+    return "all" if names is None else ", ".join(names)
+
+
+def limits_word(limits: Sequence[Limit]) -> str:
+    """Limits in a cell."""
+    return ", ".join(limit_word(limit) for limit in limits)

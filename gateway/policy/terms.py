@@ -1,0 +1,50 @@
+"""How limits, times and spans are written where people and programs read and write them. Pure.
+
+A limit in one word is `usd/month=20`, or `concurrency=4`; amounts are in the units of the configuration file.
+"""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from gateway.policy.limits import MEASURES, Limit
+
+_LIMIT = re.compile(r"([a-z_]+)(?:/([a-z]+))?=(\S+)")
+_SPAN = re.compile(r"([0-9]{1,7})([smhd]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def told(measure: str, amount: int) -> str | int | float:
+    """An amount in store units as programs are told it: US dollars as a decimal text, seconds, or a whole number."""
+    scale = MEASURES[measure].scale
+    if measure == "usd":
+        return f"{Decimal(amount) / scale:f}"
+    return amount // scale if amount % scale == 0 else amount / scale
+
+
+def limit_word(limit: Limit) -> str:
+    """A limit in one word, as `read_limit` reads it."""
+    per = f"/{limit.per}" if limit.per else ""
+    return f"{limit.measure}{per}={told(limit.measure, limit.amount)}"
+
+
+def read_limit(word: str) -> dict[str, str]:
+    """The texts `measure`, `per` and `amount` of a limit in one word; nothing is checked. Raises ValueError."""
+    match = _LIMIT.fullmatch(word)
+    if match is None:
+        raise ValueError(f"expected a limit such as usd/month=20 or concurrency=4, got '{word}'")
+    per = {"per": match[2]} if match[2] else {}
+    return {"measure": match[1], **per, "amount": match[3]}
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 writes them, in UTC: 2027-01-01T00:00:00Z."""
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+
+
+def read_span(text: str) -> int:
+    """The seconds of a span such as 90, 15m, 24h or 7d. Raises ValueError."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected a span such as 24h, 15m or 0, got '{text}'")
+    return int(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,178 @@
+"""What is owed to the store, on disk: written before it is sent, kept for a while after it was taken.
+
+One SQLite file per process, in write-ahead mode and synced in full, so that what was written survives the power.
+A file whose process is gone is adopted by any other of the same host. Rows that the store has taken stay for KEEP
+seconds: a store that fails over, or starts from an old copy, may have forgotten them, and gets them again. Sending
+twice is harmless, a settlement is applied once.
+"""
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.errors import SetupError
+from gateway.policy.limits import Amounts
+from gateway.store.usage import Settlement
+
+KEEP = 600.0
+TABLE = "CREATE TABLE IF NOT EXISTS owed (rid TEXT PRIMARY KEY, body TEXT NOT NULL, taken REAL)"
+T = TypeVar("T")
+
+
+class Journal:
+    """This process's file in `folder`. `clock` gives seconds since 1970."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float]) -> None:
+        self._folder, self._clock = folder, clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.db"
+
+    def open(self) -> None:
+        """Make the file. Raises SetupError where that cannot be done."""
+        folder = self._folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._base = _connect(self._path)
+        except (OSError, sqlite3.Error) as error:
+            raise SetupError(
+                f"The journal in {folder} cannot be written ({error}); set store.data to a folder on a local disk that "
+                "this user may write to."
+            ) from error
+
+    async def keep(self, one: Settlement) -> None:
+        """Write it down; on disk when this returns. What comes in meanwhile is written in one go."""
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append((one, written))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush(), name="journal")
+        await asyncio.shield(written)
+
+    async def taken(self, rids: Sequence[str]) -> None:
+        """The store has these."""
+        now = self._clock()
+        await self._do(lambda: self._write("UPDATE owed SET taken = ? WHERE rid = ?", [(now, rid) for rid in rids]))
+
+    async def owed(self, limit: int) -> list[Settlement]:
+        """What the store does not have yet, oldest first (ids sort by time)."""
+        rows = await self._do(
+            lambda: self._base.execute(
+                "SELECT body FROM owed WHERE taken IS NULL ORDER BY rid LIMIT ?", (limit,)
+            ).fetchall()
+        )
+        return [_read(body) for (body,) in rows]
+
+    async def count(self) -> int:
+        """How many the store does not have yet."""
+        query = "SELECT count(*) FROM owed WHERE taken IS NULL"
+        return int(await self._do(lambda: self._base.execute(query).fetchone()[0]))
+
+    async def send_again(self) -> None:
+        """The store may have forgotten what it took lately: all of it is owed once more."""
+        await self._do(lambda: self._write("UPDATE owed SET taken = NULL WHERE taken > ?", [(self._clock() - KEEP,)]))
+
+    async def tidy(self) -> None:
+        """Forget what was taken long ago, and take over the files of processes that are gone."""
+        old = self._clock() - KEEP
+        await self._do(lambda: self._write("DELETE FROM owed WHERE taken <= ?", [(old,)]))
+        await self._do(self._adopt)
+
+    async def close(self) -> None:
+        """Close the file; an empty one is removed."""
+        if self._flushing is not None and not self._flushing.done():
+            await asyncio.wait([self._flushing])
+        await self._do(self._close)
+        self._thread.shutdown()
+
+    # -- in the one thread that writes
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            rows = [(one.rid, json.dumps(asdict(one))) for one, _ in batch]
+            try:
+                await self._do(partial(self._write, "INSERT OR IGNORE INTO owed VALUES (?, ?, NULL)", rows))
+            except sqlite3.Error as error:
+                for _, written in batch:
+                    if not written.done():
+                        written.set_exception(error)
+            else:
+                for _, written in batch:
+                    if not written.done():
+                        written.set_result(None)
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._base:
+            self._base.executemany(statement, rows)
+
+    def _adopt(self) -> None:
+        for path in self._folder.glob("*.db"):
+            if path == self._path:
+                continue
+            with _locked(path) as mine:
+                if not mine:
+                    continue
+                other = _connect(path)
+                rows = other.execute("SELECT rid, body, taken FROM owed").fetchall()
+                other.close()
+                self._write("INSERT OR IGNORE INTO owed VALUES (?, ?, ?)", rows)
+                _remove(path)
+
+    def _close(self) -> None:
+        (left,) = self._base.execute("SELECT count(*) FROM owed").fetchone()
+        self._base.close()
+        if not left:
+            _remove(self._path)
+        os.close(self._lock)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(path, check_same_thread=False)
+    base.execute("PRAGMA journal_mode=WAL")
+    base.execute("PRAGMA synchronous=FULL")
+    base.execute(TABLE)
+    return base
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether the file belongs to nobody any more; held while it is looked at."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield path.exists()  # its last owner may have removed it just now
+    finally:
+        os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _read(body: str) -> Settlement:
+    facts = json.loads(body)
+    return Settlement(**{**facts, "used": Amounts(**facts["used"])})

@@ -1,0 +1,152 @@
+"""The keys and teams that there are, where their limits stand, and who did what: all that is read and never changed.
+
+Each call is written down in the audit stream, too; `door` says through which door it came.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from gateway.errors import Refused, refuse
+from gateway.policy.limits import MEASURES, PERIODS, Limit
+from gateway.store.connection import Connection, name
+from gateway.store.records import KEY_FIELDS, TEAM_FIELDS, KeyRecord, TeamRecord, read_key, read_team
+
+AT_ONCE = 500
+_MEASURES = tuple(MEASURES)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A limit and how far it is used: store units; `resets` in seconds since 1970, None if it never does."""
+
+    limit: Limit
+    used: int
+    reserved: int
+    resets: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A line of the audit stream. `at` is in seconds since 1970 by the store's clock, `id` the line's place."""
+
+    id: str
+    at: float
+    door: str
+    action: str
+    what: str
+    result: str
+
+
+class Roll:
+    """Reads the records. Every function raises Refused (503) when the store is away."""
+
+    def __init__(self, connection: Connection, *, door: str) -> None:
+        self._connection = connection
+        self.door = door
+
+    async def keys(self) -> list[KeyRecord]:
+        """All keys, revoked ones too, by name."""
+        kids = await self._hash("names")
+        found = await self._records([name("k", kid) for kid in kids.values()], KEY_FIELDS)
+        read = (read_key(kid, facts, now=now) for kid, (facts, now) in zip(kids.values(), found, strict=True))
+        await self.note("keys.list", "*")
+        return sorted((one for one in read if one is not None), key=lambda one: one.key.name)
+
+    async def key(self, called: str) -> KeyRecord:
+        """The key of this name. Raises Refused (404)."""
+        return await self._noted("keys.show", called, await self.find_key(called))
+
+    async def teams(self) -> list[TeamRecord]:
+        """All teams by name."""
+        names = sorted(await self._hash("teams"))
+        found = await self._records([name("t", team) for team in names], TEAM_FIELDS)
+        read = [read_team(team, facts) for team, (facts, _) in zip(names, found, strict=True)]
+        await self.note("teams.list", "*")
+        return [one for one in read if one is not None]
+
+    async def team(self, called: str) -> TeamRecord:
+        """The team of this name. Raises Refused (404)."""
+        return await self._noted("teams.show", called, await self.find_team(called))
+
+    async def audit(self, count: int, *, before: str = "") -> list[Deed]:
+        """The last lines of the audit stream, the newest first; `before` is the id of a line: those before it."""
+        async with self._connection.asking("audit"):
+            found = await self._connection.client.xrevrange(
+                name("audit"), max=f"({before}" if before else "+", count=count
+            )
+        await self.note("audit.list", "*")
+        rows = cast("list[tuple[str, dict[str, str]]]", found)
+        return [Deed(at, int(at.partition("-")[0]) / 1000, **fields) for at, fields in rows]
+
+    async def standing(self, scope: str) -> list[Standing]:
+        """How the limits of a scope stand; not written down."""
+        (found,) = await standings(self._connection, scope)
+        return found
+
+    async def find_key(self, called: str) -> KeyRecord | None:
+        """The key of this name, None if there is none; not written down."""
+        async with self._connection.asking("find"):
+            kid = cast("str | None", await self._connection.client.hget(name("names"), called))
+        if kid is None:
+            return None
+        ((facts, now),) = await self._records([name("k", kid)], KEY_FIELDS)
+        return read_key(kid, facts, now=now)
+
+    async def find_team(self, called: str) -> TeamRecord | None:
+        """The same for a team."""
+        ((facts, _),) = await self._records([name("t", called)], TEAM_FIELDS)
+        return read_team(called, facts)
+
+    async def note(self, action: str, what: str, result: str = "ok") -> None:
+        """Write a line of the audit stream."""
+        await self._connection.run("audit", [name("audit")], [self.door, action, what, result])
+
+    async def _hash(self, what: str) -> dict[str, str]:
+        async with self._connection.asking("find"):
+            return cast("dict[str, str]", await self._connection.client.hgetall(name(what)))
+
+    async def _records(
+        self, scopes: Sequence[str], fields: Sequence[str]
+    ) -> list[tuple[Mapping[str, str | None], float]]:
+        """The facts of each record, and the store's time in seconds since 1970."""
+        found: list[tuple[Mapping[str, str | None], float]] = []
+        for start in range(0, len(scopes), AT_ONCE):
+            pipe = self._connection.client.pipeline(transaction=False)
+            for scope in scopes[start : start + AT_ONCE]:
+                pipe.hmget(scope, fields)
+            pipe.time()
+            async with self._connection.asking("find"):
+                *rows, clock = await pipe.execute()
+            found += [(dict(zip(fields, row, strict=True)), float(clock[0])) for row in rows]
+        return found
+
+    async def _noted(self, action: str, called: str, found: T | None) -> T:
+        await self.note(action, called, "none" if found is None else "ok")
+        if found is None:
+            raise unknown(action.partition(".")[0].removesuffix("s"), called)
+        return found
+
+
+async def standings(connection: Connection, *scopes: str) -> list[list[Standing]]:
+    """How the limits of each scope stand. Raises Refused (503)."""
+    answer = await connection.run("standing", scopes, [])
+    assert isinstance(answer, list)
+    now = int(answer[0])
+    return [[_standing(row, now) for row in rows] for rows in answer[1:]]
+
+
+def unknown(kind: str, called: str) -> Refused:
+    """The refusal for a name that nothing has."""
+    return refuse("unknown_name", kind=kind, called=called)
+
+
+def _standing(row: Sequence[int], now_ms: int) -> Standing:
+    measure, window, limit, used, reserved, wait = row
+    return Standing(
+        Limit(_MEASURES[measure - 1], PERIODS[window - 1] if window else "", limit),
+        used=used,
+        reserved=reserved,
+        resets=(now_ms + wait) / 1000 if wait >= 0 else None,
+    )

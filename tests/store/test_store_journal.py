@@ -1,0 +1,119 @@
+"""The journal: nothing that was written down is lost, whoever dies."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import SetupError
+from gateway.policy.limits import Amounts
+from gateway.store.journal import KEEP, Journal
+from gateway.store.usage import Settlement
+
+
+def settlement(number: int) -> Settlement:
+    used = Amounts(usd=number, ms=2, characters=3, requests=1)
+    facts = {"kid": "k", "team": "t", "model": "whisper-1", "upstream": "one", "route": "speech"}
+    return Settlement(rid=f"req_{number:032x}", began=1.5, used=used, sums={"usd": number}, record={"id": "x"}, **facts)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def journal(folder: Path, clock: Clock | None = None) -> AsyncIterator[Journal]:
+    one = Journal(folder, clock=clock or Clock())
+    one.open()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def test_what_is_kept_is_owed_until_it_is_taken(tmp_path: Path) -> None:
+    async with journal(tmp_path) as one:
+        await asyncio.gather(*(one.keep(settlement(number)) for number in (3, 1, 2)))
+        await one.keep(settlement(1))  # twice is once
+        assert await one.owed(10) == [settlement(number) for number in (1, 2, 3)]
+        assert await one.owed(2) == [settlement(1), settlement(2)]
+        await one.taken([settlement(1).rid, settlement(3).rid])
+        assert await one.owed(10) == [settlement(2)]
+        assert await one.count() == 1
+
+
+async def test_it_is_on_disk_when_keep_returns(tmp_path: Path) -> None:
+    async with journal(tmp_path) as one:
+        await one.keep(settlement(7))
+        (file,) = tmp_path.glob("*.db")
+        with sqlite3.connect(file) as other:
+            ((body,),) = other.execute("SELECT body FROM owed").fetchall()
+        other.close()
+    assert json.loads(body)["used"]["usd"] == 7
+
+
+async def test_what_was_taken_lately_can_be_sent_again_and_is_forgotten_later(tmp_path: Path) -> None:
+    clock = Clock()
+    async with journal(tmp_path, clock) as one:
+        for number in (1, 2):
+            await one.keep(settlement(number))
+            await one.taken([settlement(number).rid])
+            clock.now += KEEP - 1
+        await one.tidy()  # the first one was taken too long ago
+        await one.send_again()
+        assert await one.owed(10) == [settlement(2)]
+
+
+async def test_an_empty_journal_leaves_no_file_and_one_that_is_owed_does(tmp_path: Path) -> None:
+    async with journal(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    async with journal(tmp_path) as one:
+        await one.keep(settlement(1))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".db"]
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from gateway.store.journal import Journal, _read
+async def main():
+    one = Journal(Path(sys.argv[1]), clock=lambda: 1000.0)
+    one.open()
+    for body in sys.stdin:
+        await one.keep(_read(body))
+        print("kept", flush=True)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+async def test_the_file_of_a_process_that_was_killed_is_adopted_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    bodies = "".join(json.dumps(asdict(settlement(number))) + "\n" for number in range(50))
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    dead = await asyncio.to_thread(subprocess.run, command, input=bodies, text=True, capture_output=True, check=False)
+    assert (dead.returncode, dead.stdout.count("kept"), dead.stderr) == (-9, 50, "")
+    async with journal(tmp_path) as living, journal(tmp_path) as heir:
+        await living.keep(settlement(99))
+        await heir.tidy()
+        assert await heir.owed(100) == [settlement(number) for number in range(50)]
+        assert await living.owed(100) == [settlement(99)]
+        await living.tidy()
+        assert await living.owed(100) == [settlement(99)], "an heir is no longer adopted from"
+    assert len(list(tmp_path.glob("*.db"))) == 2
+
+
+async def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match=r"The journal in .* cannot be written .* store\.data"):
+        Journal(tmp_path / "file" / "journal", clock=Clock()).open()
