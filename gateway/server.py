@@ -90,6 +90,11 @@ def _declare(
         later = threading.Timer(AGAIN_SECONDS, _declare, (config, url), _more(minted, started))
         later.daemon = True
         later.start()
+    except SetupError as error:
+        if not again:
+            raise
+        log.error("the gateway cannot go on: %s", error)
+        os.kill(os.getpid(), signal.SIGTERM)
     else:
         started()
 

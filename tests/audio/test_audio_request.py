@@ -3,6 +3,7 @@ import pytest
 from gateway.audio.request import (
     ENDPOINTS,
     FORMATS,
+    LONGEST_MODEL,
     OTHER,
     PREFIX,
     READ,
@@ -137,3 +138,11 @@ def test_a_format_that_is_not_the_routes_is_named_in_short(value: str) -> None:
     assert caught.value.param == "response_format"
     assert f"'{value[:40]}' is none of json, text" in caught.value.message
     assert len(caught.value.message) < 200
+
+
+def test_a_model_name_that_no_model_has_is_refused() -> None:
+    request = AudioRequest(ENDPOINTS[("POST", "/v1/audio/transcriptions")])
+    assert with_field(request, "model", b"m" * LONGEST_MODEL).model == "m" * LONGEST_MODEL
+    with pytest.raises(Refused) as caught:
+        with_field(request, "model", b"m" * (LONGEST_MODEL + 1))
+    assert (caught.value.param, caught.value.row.status) == ("model", 400)

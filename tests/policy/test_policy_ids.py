@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.ids import DRAW_BYTES, request_id
+from gateway.policy.ids import DRAW_BYTES, began, request_id
 
 moments = st.integers(0, 2**48 - 1)
 draws = st.binary(min_size=DRAW_BYTES, max_size=DRAW_BYTES)
@@ -34,3 +34,7 @@ def test_every_bit_of_the_draw_but_six_counts() -> None:
 def test_a_draw_of_another_length_is_a_mistake() -> None:
     with pytest.raises(AssertionError):
         request_id(1, bytes(DRAW_BYTES + 1))
+
+
+def test_an_id_tells_when_its_request_began() -> None:
+    assert began(request_id(1_750_000_000_123, b"\xff" * DRAW_BYTES)) == 1_750_000_000.123
