@@ -87,7 +87,7 @@ class Running:
         return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20)
 
     async def records(self, count: int = 1) -> list[dict[str, str]]:
-        """Wait for `count` usage records and return them all."""
+        """Wait for `count` usage records and return them all, in the order in which their requests began."""
         found = await until(lambda: self._records(), lambda rows: len(rows) >= count)
         assert len(found) == count, found
         return list(found)
@@ -97,8 +97,10 @@ class Running:
         return sum(int(record["cost_micro_usd"]) for record in await self._records())
 
     async def _records(self) -> list[dict[str, str]]:
-        rows = await self.app.connection.client.xrange("{ag}:usage") or []
-        return [cast("dict[str, str]", fields) for _, fields in rows]
+        found = await self.app.connection.client.xrange("{ag}:usage") or []
+        rows = [fields for _, fields in found]
+        # In the order in which the requests began: they are settled behind their answers, in any order.
+        return sorted(cast("list[dict[str, str]]", rows), key=lambda fields: fields["at"])
 
     async def numbers(self, scope: str) -> str:
         """The packed numbers of a scope, as the store keeps them (for equality only)."""
