@@ -82,8 +82,11 @@ async def numbers(client: httpx2.AsyncClient, name: str) -> float:
 
 
 async def _settled(client: httpx2.AsyncClient, count: int) -> None:
+    """Wait until so many requests are counted and their bills are with the store."""
     async with asyncio.timeout(20):
         while await numbers(client, "audiogate_requests_total") < count:
+            await asyncio.sleep(0.02)
+        while await numbers(client, "audiogate_reservations_held") > 0:
             await asyncio.sleep(0.02)
 
 
