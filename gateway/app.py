@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +47,8 @@ from gateway.web.audio import AudioEndpoint
 
 log = logging.getLogger("audiogate")
 DRAIN_SECONDS = 8.0
-WATCH_SECONDS = 1.0
-RENEW_SECONDS = 3.0
-REAP_SECONDS = 5.0
-REPLAY_SECONDS = 1.0
+WATCH_SECONDS = REPLAY_SECONDS = 1.0
+RENEW_SECONDS, REAP_SECONDS = 3.0, 5.0
 EMBEDDED = "store"
 
 
@@ -202,6 +200,7 @@ class Gateway:
         self.parts.client.open_pool()
         watch = [
             self.tasks.spawn(self._watch(), name="watch"),
+            self.tasks.spawn(self._every(WATCH_SECONDS, self._keep_store), name="watch the store"),
             self.tasks.spawn(self._every(RENEW_SECONDS, self.parts.ledger.renew), name="watch leases"),
             self.tasks.spawn(self._every(REPLAY_SECONDS, self.parts.ledger.replay), name="watch the journal"),
             self.tasks.spawn(self._every(REAP_SECONDS, self.parts.ledger.reap), name="watch the dead"),
@@ -223,21 +222,27 @@ class Gateway:
             self.metrics.close(os.getpid())
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` again and again; a store that is away is tried again the next time."""
+        """Do `work` again and again, whatever it raises: a full disk or a lost store must not end it for good."""
         while True:
             await asyncio.sleep(seconds)
-            with suppress(Refused):
+            try:
                 await work()
+            except Refused:
+                continue  # the store is away; the breaker and the metrics tell
+            except Exception:
+                log.exception("background work failed; it is tried again")
 
     async def _watch(self) -> None:
-        """Once a second: how late is the loop, and does the embedded store still run?"""
+        """Once a second: how late is the loop, and which upstreams rest?"""
         while True:
             before = time.monotonic()
             await asyncio.sleep(WATCH_SECONDS)
             self.parts.health.report()
             self.metrics.loop_lag.set(max(0.0, time.monotonic() - before - WATCH_SECONDS))
-            if self._embedded is not None and not await self.connection.alive():
-                await self._embedded.ensure()
+
+    async def _keep_store(self) -> None:
+        if self._embedded is not None and not await self.connection.alive():
+            await self._embedded.ensure()
 
 
 def _metrics(config: Config, folder: Path | None) -> Metrics:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from gateway.config.model import Config, Team
+from gateway.errors import SetupError
 from gateway.policy.limits import Limit
 from gateway.store.embedded import Embedded
 from tests.running import Running, configured, running, until, upstream
@@ -234,3 +236,24 @@ async def test_a_store_that_stalls_charges_nothing_for_what_was_refused_meanwhil
             rows = [fields for _, fields in await gateway.app.connection.client.xrange("{ag}:usage")]
     assert sorted(row["cost_micro_usd"] for row in rows) == ["0", "75"]
     assert len(one.seen) == 1
+
+
+async def test_background_work_that_fails_is_done_again(data: Path) -> None:
+    """A full disk once, and nothing would ever be replayed again."""
+    async with (
+        stub() as one,
+        with_store(data) as (_, url),
+        running(configured(data, upstream("a", one.url)), url=url) as gateway,
+    ):
+        done = asyncio.Event()
+        failures = [sqlite3.OperationalError("database or disk is full"), SetupError("no engine")]
+
+        async def work() -> None:
+            if failures:
+                raise failures.pop()
+            done.set()
+
+        task = gateway.app.tasks.spawn(gateway.app._every(0, work), name="watch this")
+        async with asyncio.timeout(10):
+            await done.wait()
+        task.cancel()
