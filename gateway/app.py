@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,10 +200,10 @@ class Gateway:
         self.parts.client.open_pool()
         watch = [
             self.tasks.spawn(self._watch(), name="watch"),
-            self.tasks.spawn(self._every(WATCH_SECONDS, self._keep_store), name="watch the store"),
-            self.tasks.spawn(self._every(RENEW_SECONDS, self.parts.ledger.renew), name="watch leases"),
-            self.tasks.spawn(self._every(REPLAY_SECONDS, self.parts.ledger.replay), name="watch the journal"),
-            self.tasks.spawn(self._every(REAP_SECONDS, self.parts.ledger.reap), name="watch the dead"),
+            self.tasks.repeat(WATCH_SECONDS, self._keep_store, name="watch the store"),
+            self.tasks.repeat(RENEW_SECONDS, self.parts.ledger.renew, name="watch leases"),
+            self.tasks.repeat(REPLAY_SECONDS, self.parts.ledger.replay, name="watch the journal"),
+            self.tasks.repeat(REAP_SECONDS, self.parts.ledger.reap, name="watch the dead"),
             *(self.tasks.spawn(look, name="watch a wallet") for look in self.balances.watches()),
         ]
         try:
@@ -220,17 +220,6 @@ class Gateway:
             if self._embedded is not None:
                 await self._embedded.stop()
             self.metrics.close(os.getpid())
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` again and again, whatever it raises: a full disk or a lost store must not end it for good."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except Refused:
-                continue  # the store is away; the breaker and the metrics tell
-            except Exception:
-                log.exception("background work failed; it is tried again")
 
     async def _watch(self) -> None:
         """Once a second: how late is the loop, and which upstreams rest?"""

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
+
+from gateway.errors import Refused
 
 log = logging.getLogger("audiogate")
 T = TypeVar("T")
@@ -37,6 +39,10 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    def repeat(self, seconds: float, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
+        """Do `work` every so many seconds, whatever it raises: a full disk or a lost store must not end it for good."""
+        return self.spawn(_repeated(seconds, work), name=name)
+
     def __len__(self) -> int:
         return len(self._running)
 
@@ -53,3 +59,14 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background task %s failed", task.get_name(), exc_info=error)
+
+
+async def _repeated(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Refused:
+            continue  # the store is away; the breaker and the metrics tell
+        except Exception:
+            log.exception("background work failed; it is tried again")

@@ -253,7 +253,7 @@ async def test_background_work_that_fails_is_done_again(data: Path) -> None:
                 raise failures.pop()
             done.set()
 
-        task = gateway.app.tasks.spawn(gateway.app._every(0, work), name="watch this")
+        task = gateway.app.tasks.repeat(0, work, name="watch this")
         async with asyncio.timeout(10):
             await done.wait()
         task.cancel()

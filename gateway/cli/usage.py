@@ -16,7 +16,7 @@ from gateway.app import wall
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, read_config, with_store
 from gateway.metrics import Metrics
 from gateway.store.connection import Connection
-from gateway.store.usage import Usage, UsageRow
+from gateway.store.totals import Totals, UsageRow
 
 WIDE = 200
 COLUMNS = ("day", "team", "key", "model", "upstream", "route")
@@ -83,7 +83,7 @@ def summed(rows: Sequence[UsageRow], columns: Sequence[str]) -> list[Line]:
 async def _read(url: str, first: date, last: date) -> list[UsageRow]:
     connection = Connection(url, Metrics(models=(), teams=()))
     try:
-        store = Usage(connection)
+        store = Totals(connection)
         names = await store.key_names()
         rows = [row async for row in store.days(first, last)]
     finally:

@@ -23,7 +23,7 @@ from gateway.metrics import Metrics
 from gateway.policy.keys import DRAW_BYTES, mint
 from gateway.server import listen, origin, run
 from gateway.store.connection import Connection, name
-from gateway.store.usage import Usage
+from gateway.store.totals import Totals
 
 PORT = 8080
 MODELS = "[whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, gpt-4o-transcribe-diarize, tts-1, tts-1-hd]"
@@ -108,7 +108,7 @@ async def _cost(config: Config) -> dict[str, int]:
             if not await connection.client.hlen(name("held")):
                 break
             await asyncio.sleep(0.02)
-        rows = [row async for row in Usage(connection).days(today, today)]
+        rows = [row async for row in Totals(connection).days(today, today)]
     finally:
         await connection.close()
         await store.stop()

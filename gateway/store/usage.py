@@ -1,13 +1,9 @@
-"""What was used: each request settled once, and the sums that pages and commands read."""
+"""What was used: each request settled once."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import cast
+from datetime import UTC, datetime
 
-from redis.exceptions import RedisError
-
-from gateway.errors import refuse
 from gateway.policy.limits import Amounts
 from gateway.store.connection import Connection, name
 from gateway.store.limits import upstream_key
@@ -15,7 +11,6 @@ from gateway.store.limits import upstream_key
 SETTLED_TTL = 24 * 3600
 HOURS_TTL = 90 * 24 * 3600
 DAYS_TTL = 400 * 24 * 3600
-DIMENSIONS = ("team", "key", "model", "upstream", "route")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +31,6 @@ class Settlement:
     used: Amounts
     sums: Mapping[str, int]
     record: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """Sums of one day for one combination of DIMENSIONS; `key` is the key's public id."""
-
-    day: date
-    team: str
-    key: str
-    model: str
-    upstream: str
-    route: str
-    sums: Mapping[str, int]
 
 
 def hour_and_day(began: float) -> tuple[str, str]:
@@ -102,29 +84,3 @@ class Usage:
             answer = await self._connection.run("settle", keys, args)
             assert isinstance(answer, list)
         return bool(answer[0] == "settled")
-
-    async def days(self, first: date, last: date) -> AsyncIterator[UsageRow]:
-        """The sums of each day from `first` to `last`. Raises Refused (503)."""
-        day = first
-        while day <= last:
-            try:
-                fields = cast(
-                    "dict[str, str]", await self._connection.client.hgetall(name("day", day.strftime("%Y%m%d")))
-                )
-            except RedisError as error:
-                raise refuse("store_down", retry_after=1) from error
-            rows: dict[tuple[str, ...], dict[str, int]] = {}
-            for field_name, amount in fields.items():
-                *parts, metric = field_name.split("|")
-                rows.setdefault(tuple(parts), {})[metric] = int(amount)
-            for parts_, sums in sorted(rows.items()):
-                yield UsageRow(day, **dict(zip(DIMENSIONS, parts_, strict=True)), sums=sums)
-            day += timedelta(days=1)
-
-    async def key_names(self) -> dict[str, str]:
-        """Names of keys by public id. Raises Refused (503)."""
-        try:
-            names = cast("dict[str, str]", await self._connection.client.hgetall(name("names")))
-        except RedisError as error:
-            raise refuse("store_down", retry_after=1) from error
-        return {kid: key for key, kid in names.items()}

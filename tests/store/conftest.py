@@ -16,6 +16,7 @@ from gateway.policy.limits import Amounts, Limit
 from gateway.store.connection import Connection, script_text
 from gateway.store.keys import Keys
 from gateway.store.limits import Admission, Limits, Offer
+from gateway.store.totals import Totals
 from gateway.store.usage import Settlement, Usage
 from tests.running import PEPPER, configured, key_text
 from tests.servers import EACH_ENGINE, start_store
@@ -58,12 +59,14 @@ class Rooms:
     keys: Keys = field(init=False)
     limits: Limits = field(init=False)
     usage: Usage = field(init=False)
+    totals: Totals = field(init=False)
     caller: Caller = field(init=False)
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.connection, pepper=PEPPER)
         self.limits = Limits(self.connection)
         self.usage = Usage(self.connection)
+        self.totals = Totals(self.connection)
         self.presented = parse(key_text())
 
     @staticmethod

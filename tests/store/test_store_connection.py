@@ -67,7 +67,7 @@ async def test_what_refuses_connections_is_down_at_once(open_rooms, free_port):
             assert await down(rooms.keys.declare(rooms.config())) < QUICK
             assert await down(rooms.keys.find("0123456789")) < QUICK
             assert await down(rooms.settle("r1")) < QUICK
-            assert await down(rooms.usage.key_names()) < QUICK
+            assert await down(rooms.totals.key_names()) < QUICK
             assert not await rooms.connection.alive()
 
 

@@ -148,14 +148,14 @@ async def test_a_new_text_under_the_same_name_ends_the_old_one(rooms):
     await declared(rooms, texts(alice=9))
     assert await try_text(rooms, key_text(1)) == "revoked_key"
     assert await try_text(rooms, key_text(9)) == "ok"
-    assert await rooms.usage.key_names() == {parse(key_text(9)).kid: "alice"}
+    assert await rooms.totals.key_names() == {parse(key_text(9)).kid: "alice"}
 
 
 async def test_names_may_change_places(rooms):
     await declared(rooms, texts(alice=1, bob=2))
     await declared(rooms, texts(alice=2, bob=1))
     assert [await try_text(rooms, key_text(number)) for number in (1, 2)] == ["ok", "ok"]
-    assert await rooms.usage.key_names() == {parse(key_text(2)).kid: "alice", parse(key_text(1)).kid: "bob"}
+    assert await rooms.totals.key_names() == {parse(key_text(2)).kid: "alice", parse(key_text(1)).kid: "bob"}
 
 
 async def test_a_key_without_a_text_is_made_once(rooms):

@@ -115,7 +115,7 @@ async def test_the_stream_the_sums_and_the_limits_agree(rooms):
     expected = {f"{prefix}{name}".encode(): str(amount).encode() for name, amount in SUMS.items() if amount}
     assert await rooms.raw.hgetall("{ag}:hour:2024123123") == expected
     assert await rooms.raw.hgetall("{ag}:day:20241231") == expected
-    (row,) = [row async for row in rooms.usage.days(date(2024, 12, 31), date(2024, 12, 31))]
+    (row,) = [row async for row in rooms.totals.days(date(2024, 12, 31), date(2024, 12, 31))]
     assert row.sums == {name: amount for name, amount in SUMS.items() if amount}
 
 

@@ -14,7 +14,7 @@ def moment(day: date, clock: str = "12:00:00") -> float:
 
 
 async def rows(rooms, first: date, last: date):
-    return [row async for row in rooms.usage.days(first, last)]
+    return [row async for row in rooms.totals.days(first, last)]
 
 
 async def test_each_day_has_its_own_sums_by_utc(rooms):
@@ -80,9 +80,9 @@ async def test_no_name_can_break_a_row(rooms, model):
 
 
 async def test_names_of_keys_are_known_by_their_id(rooms):
-    assert await rooms.usage.key_names() == {}
+    assert await rooms.totals.key_names() == {}
     await rooms.declare()
-    assert await rooms.usage.key_names() == {rooms.presented.kid: "alice"}
+    assert await rooms.totals.key_names() == {rooms.presented.kid: "alice"}
 
 
 async def test_a_store_that_answers_with_an_error_is_refused_as_down(rooms):
@@ -92,5 +92,5 @@ async def test_a_store_that_answers_with_an_error_is_refused_as_down(rooms):
         await rows(rooms, DAY, DAY)
     assert refused.value.name == "store_down"
     with pytest.raises(Refused) as refused:
-        await rooms.usage.key_names()
+        await rooms.totals.key_names()
     assert refused.value.name == "store_down"
