@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MARK := $(VENV)/.installed
 NODE_TESTS := tests/node
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix run lock tools node clean
+.PHONY: help demo test soak check fix run lock tools node clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 	@rm -f .coverage .coverage.*
 	$(BIN)/pytest -n auto --cov --cov-context=test --cov-report=term
 	$(BIN)/python tests/own_coverage.py
+
+soak: $(MARK)-dev tools ## A few minutes of everything going wrong at once; prints figures (SOAK_SECONDS=60 of mixed load)
+	$(BIN)/pytest -m soak -n 0 -s
 
 check: $(MARK)-dev ## Format, lint, types, arrows between rooms, sizes
 	$(BIN)/ruff format --check .

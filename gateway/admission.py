@@ -57,7 +57,7 @@ async def admit(
         else:
             parts.grace.noted(caller.kid)
         entry.caller = caller
-        parts.ledger.admitted(entry, _named(plan, admission.upstream))
+        parts.ledger.admitted(entry, _named(plan, admission.upstream), _held(offers, admission.upstream))
         return plan, admission
     raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
 
@@ -89,10 +89,10 @@ def without_store(
     """What becomes of a request that the store did not answer: it goes on in grace, or is refused for good."""
     assert entry.caller is not None
     if refusal.name == "store_down":
-        if parts.grace.admits(entry.caller, offers[0].amounts):
+        if not entry.caller.exact and parts.grace.admits(entry.caller, offers[0].amounts):
             return Admission(plan[0].upstream.name)
         if refusal.__cause__ is not None:  # it was asked and may have reserved: settling with nothing gives that back
-            parts.ledger.admitted(entry, plan[0])
+            parts.ledger.admitted(entry, plan[0], offers[0].amounts)
     raise refusal
 
 
@@ -105,12 +105,16 @@ async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
     except Refused:
         name = without_store(entry, refuse("store_down"), left, offers, parts).upstream
     if name is not None:
-        entry.candidate = _named(left, name)
+        entry.candidate, entry.held = _named(left, name), _held(offers, name)
     return name is not None
 
 
 def _offers(candidates: Sequence[Candidate], upload: Upload) -> list[Offer]:
     return [Offer(one.upstream.name, reserve(upload.request, one.price)) for one in candidates]
+
+
+def _held(offers: Sequence[Offer], name: str) -> Amounts:
+    return next(one.amounts for one in offers if one.upstream == name)
 
 
 def _named(candidates: Sequence[Candidate], name: str) -> Candidate:

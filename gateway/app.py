@@ -12,43 +12,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import __version__, logs
+from gateway import logs
 from gateway.audio.request import PREFIX
-from gateway.balances import for_gateway
+from gateway.balances import Balances
 from gateway.client import Client
 from gateway.config.model import Config
-from gateway.errors import Refused
 from gateway.grace import Grace
 from gateway.health import Health
 from gateway.ledger import Ledger
+from gateway.live import Live, name_all, spools_of
 from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.policy.ids import DRAW_BYTES, request_id
 from gateway.policy.pricing import MICRO
 from gateway.probe.parent import Probe
+from gateway.reload import Declare, Reloads, hear, refuse_taken
 from gateway.settler import Settler
-from gateway.spool import Spools
 from gateway.store.checks import checked
-from gateway.store.connection import Connection
+from gateway.store.connection import opened
 from gateway.store.embedded import Embedded
 from gateway.store.journal import Journal
 from gateway.store.keys import Keys, Minted
 from gateway.store.leases import Leases
 from gateway.store.limits import Limits
 from gateway.store.pepper import read_pepper
-from gateway.store.register import Register
+from gateway.store.roll import Roll
 from gateway.tasks import Tasks
-from gateway.web import admin, errors, models, openapi, operations, standing
 from gateway.web.audio import AudioEndpoint
 
 log = logging.getLogger("audiogate")
 DRAIN_SECONDS = 8.0
 WATCH_SECONDS = REPLAY_SECONDS = 1.0
-RENEW_SECONDS, REAP_SECONDS = 3.0, 5.0
+RENEW_SECONDS, REAP_SECONDS, TRIM_SECONDS = 3.0, 5.0, 60.0
 EMBEDDED = "store"
 
 
@@ -70,12 +67,13 @@ def embedded(config: Config) -> Embedded | None:
 async def declare(config: Config, url: str, *, tell: Callable[[Minted], None] = lambda _: None) -> list[Minted]:
     """Bring keys, teams and limits of the configuration into the store; returns, and tells, the keys made just now.
 
-    Raises Refused("store_down").
+    Raises Refused("store_down"), SetupError.
     """
-    connection = Connection(url, _metrics(config, None))
+    connection = opened(config.store, url, _metrics(config, None))
     try:
         for note in await checked(connection):
             log.warning("%s", note)
+        await refuse_taken(Roll(connection, door="config"), config)
         return await Keys(connection, pepper=pepper_of(config)).declare(config, tell=tell)
     finally:
         await connection.close()
@@ -83,59 +81,54 @@ async def declare(config: Config, url: str, *, tell: Callable[[Minted], None] = 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a worker is started with; calling it gives its application. `metrics` is shared by the workers."""
+    """What a worker is started with; calling it gives its application. `metrics` is shared by the workers.
+
+    `declare`, where nobody else does it, brings a configuration into the store that was read later. `terminal`: we
+    were started from one, and end with it.
+    """
 
     config: Config
     url: str
     metrics: Path | None = None
+    declare: Declare | None = None
+    terminal: bool = False
 
     def __call__(self) -> ASGIApp:
-        """The application of this worker; it logs to standard output."""
+        """The application of this worker; it logs to standard output, and SIGHUP makes it read its file again."""
         logs.set_up(self.config.server.log)
-        return Gateway(self)
+        gateway = Gateway(self)
+        hear(gateway.reloads, terminal=self.terminal)
+        return gateway
 
 
 class Gateway:
     """The application: audio routes straight to their endpoint, all else to FastAPI."""
 
     def __init__(self, start: Start) -> None:
-        self.config = start.config
         self.metrics = _metrics(start.config, start.metrics)
-        self.connection = Connection(start.url, self.metrics)
+        self.connection = opened(start.config.store, start.url, self.metrics)
         self.tasks = Tasks()
         self.draining = False
         self._embedded = embedded(start.config)
         self._probe = Probe()
-        self.api = FastAPI(
-            title="audiogate",
-            version=__version__,
-            description="OpenAI's audio API, one key per person, several aggregators behind it.",
-            lifespan=self._lifespan,
-            docs_url=None,
-            redoc_url=None,
-            exception_handlers={
-                Refused: errors.on_refused,
-                HTTPException: errors.on_http_error,
-                RequestValidationError: errors.on_invalid,
-                Exception: errors.on_failure,
-            },
-        )
-        document = self.api.openapi
-        self.api.openapi = lambda: self.api.openapi_schema or openapi.described(document())  # type: ignore[method-assign]
-        self.parts = self._parts()
-        self.balances = for_gateway(self.config, health=self.parts.health, metrics=self.metrics)
+        self._pepper = pepper_of(start.config)
+        self.parts = self._parts(start.config)
         self._audio = AudioEndpoint(self.parts, wall=wall)
-        self.api.include_router(models.router(self.parts))
-        self.api.include_router(standing.router(self.parts, self.connection))
-        if token := self.config.server.admin_token:
-            register = Register(self.connection, self.config, pepper=pepper_of(self.config), door="api")
-            self.api.include_router(admin.router(register, token=token, upstreams=self.config.upstream_limits))
-        self.api.include_router(operations.router(self.metrics, not_ready=self.not_ready))
+        self.live = Live(
+            start.config,
+            self.parts,
+            self.connection,
+            pepper=self._pepper,
+            clock=wall,
+            not_ready=self.not_ready,
+            lifespan=self._lifespan,
+        )
+        self.reloads = Reloads(now=lambda: self.live.config, declare=start.declare, follow=self.live.follow)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Gives each request its id, and sends it where it belongs."""
         if scope["type"] != "http":
-            await self.api(scope, receive, send)
+            await self.live.api(scope, receive, send)
             return
         now = wall()
         rid = request_id(int(now * 1000), secrets.token_bytes(DRAW_BYTES))
@@ -148,7 +141,7 @@ class Gateway:
             await send(message)
 
         to_audio = scope["path"].startswith(PREFIX)
-        await (self._audio if to_audio else self.api)(scope, receive, named)
+        await (self._audio if to_audio else self.live.api)(scope, receive, named)
 
     async def not_ready(self) -> str:
         """Why no request should come here now, "" if all is well."""
@@ -157,14 +150,19 @@ class Gateway:
         useful = self.parts.grace.lasts or await self.connection.alive()
         return "" if useful else "its store does not answer"
 
-    def _parts(self) -> Parts:
-        self.journal = Journal(self.config.store.data / "journal", clock=wall)
+    @property
+    def balances(self) -> Balances:
+        """Our wallets at the upstreams."""
+        return self.live.balances
+
+    def _parts(self, config: Config) -> Parts:
+        self.journal = Journal(config.store.data / "journal", clock=wall)
         settler = Settler(self.connection, self.journal, metrics=self.metrics)
-        uploads, store = self.config.uploads, self.config.store
-        upstreams = [upstream.name for upstream in self.config.market.upstreams]
+        store = config.store
+        upstreams = [upstream.name for upstream in config.market.upstreams]
         return Parts(
-            market=self.config.market,
-            keys=Keys(self.connection, pepper=pepper_of(self.config)),
+            market=config.market,
+            keys=Keys(self.connection, pepper=self._pepper),
             limits=Limits(self.connection),
             client=Client(),
             grace=Grace(store.on_unavailable, usd=int(store.grace_usd * MICRO), clock=time.monotonic),
@@ -172,20 +170,17 @@ class Gateway:
             ledger=Ledger(
                 settler,
                 Leases(self.connection),
+                expiry=store.on_expired,
                 probe=self._probe,
                 tasks=self.tasks,
                 metrics=self.metrics,
                 clock=time.monotonic,
             ),
-            spools=Spools(
-                memory_bytes=uploads.memory_bytes,
-                total_bytes=uploads.total_bytes,
-                folder=uploads.folder,
-                metrics=self.metrics,
-            ),
+            spools=spools_of(config, self.metrics),
             tasks=self.tasks,
+            probe=self._probe,
             metrics=self.metrics,
-            max_bytes=uploads.max_bytes,
+            max_bytes=config.uploads.max_bytes,
             clock=time.monotonic,
             draw=random.random,
         )
@@ -204,12 +199,15 @@ class Gateway:
             self.tasks.repeat(RENEW_SECONDS, self.parts.ledger.renew, name="watch leases"),
             self.tasks.repeat(REPLAY_SECONDS, self.parts.ledger.replay, name="watch the journal"),
             self.tasks.repeat(REAP_SECONDS, self.parts.ledger.reap, name="watch the dead"),
-            *(self.tasks.spawn(look, name="watch a wallet") for look in self.balances.watches()),
+            self.tasks.repeat(TRIM_SECONDS, lambda: self.live.history.trim(), name="watch the records"),
+            self.tasks.repeat(0, self.reloads.next, name="watch the file"),
         ]
+        self.live.watch()
         try:
             yield
         finally:
             self.draining = True
+            self.live.stop()
             for task in watch:
                 task.cancel()
             await self.tasks.drain(seconds=DRAIN_SECONDS)
@@ -235,5 +233,6 @@ class Gateway:
 
 
 def _metrics(config: Config, folder: Path | None) -> Metrics:
-    models = {name for upstream in config.market.upstreams for name in upstream.models}
-    return Metrics(models=models, teams=config.teams, folder=folder)
+    metrics = Metrics(models=(), teams=(), folder=folder)
+    name_all(metrics, config)
+    return metrics

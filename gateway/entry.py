@@ -6,11 +6,21 @@ from gateway.audio.request import OTHER, AudioRequest, Endpoint
 from gateway.audio.usage import NoTap, Tap
 from gateway.call import Call
 from gateway.policy.keys import Caller
-from gateway.policy.limits import Amounts
+from gateway.policy.limits import NOTHING, Amounts
 from gateway.policy.metering import Metered
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Told
 from gateway.upload import Upload
+from gateway.upstreams.base import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that served nobody: where, how it ended, and what the operator may have to pay for it."""
+
+    upstream: str
+    verdict: Verdict
+    cost: Amounts
 
 
 @dataclass(slots=True)
@@ -18,6 +28,7 @@ class Entry:
     """One request, as its facts become known. `answered` and `first_byte` are monotonic.
 
     `executed`: an upstream has served it, or may have, so it is charged. `step` is where it is, or where it ended.
+    `held` is what the store reserved for it at its present candidate.
     """
 
     call: Call
@@ -25,11 +36,13 @@ class Entry:
     step: str = "authenticate"
     caller: Caller | None = None
     candidate: Candidate | None = None
+    held: Amounts = NOTHING
     admitted: bool = False
     executed: bool = False
     status: int = 0
     error: str = ""
     attempts: int = 0
+    failed: list[Failed] = field(default_factory=list)
     upstream_seconds: float = 0.0
     sent: int = 0
     answered: float | None = None
@@ -58,8 +71,11 @@ class Entry:
         """What is known of the request."""
         return self.upload.request if self.upload is not None else AudioRequest(self.endpoint)
 
-    def record(self, found: Metered, used: Amounts) -> dict[str, str | int]:
-        """What is kept of the request, in the log and in the store."""
+    def record(self, found: Metered, used: Amounts, paid: Amounts) -> dict[str, str | int]:
+        """What is kept of the request, in the log and in the store.
+
+        `used` is what its caller is charged, `paid` what the operator pays for the attempt that served it.
+        """
         request, caller, candidate = self.request, self.caller, self.candidate
         assert self.answered is not None
         return {
@@ -86,6 +102,8 @@ class Entry:
             "source": found.source,
             "disputed": int(found.disputed),
             "cost_micro_usd": used.usd,
+            "upstream_micro_usd": paid.usd + sum(one.cost.usd for one in self.failed),
+            "failed": " ".join(f"{one.upstream}:{one.verdict}:{one.cost.usd}" for one in self.failed),
             "bytes_in": self.upload.received if self.upload is not None else 0,
             "bytes_out": self.sent,
             "latency_ms": round((self.answered - self.call.started) * 1000),

@@ -174,6 +174,12 @@ ROWS: Mapping[str, Row] = {
         409, _CALLER, "declared_in_file", "The {kind} '{called}' is declared in {file}; change it there."
     ),
     "is_revoked": Row(409, _CALLER, "is_revoked", "The key '{called}' is revoked, and that is final."),
+    "no_record": Row(
+        404,
+        _CALLER,
+        "not_found",
+        "There is no record of '{rid}'. Requests that were let in leave one as they end. {kept}",
+    ),
     "changed_meanwhile": Row(409, _CALLER, "changed_meanwhile", "The {kind} '{called}' was just changed; try again."),
     # the gateway itself
     "not_ready": Row(503, _SERVER, "not_ready", "The gateway is not ready: {why}.", retry="yes"),

@@ -4,7 +4,7 @@ The rules are in `policy/circuit.py` and, for wallets, in `upstreams/balance.py`
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from gateway.metrics import Metrics
 from gateway.policy.circuit import Circuit, after
@@ -27,8 +27,19 @@ class Health:
         self.exhausted: Callable[[str], None] = lambda _: None
         self.report()
 
+    def follow(self, upstreams: Iterable[str], *, anew: Collection[str] = ()) -> None:
+        """These are the upstreams from now on. What was seen of those that stay is kept, but for those in `anew`:
+        they are other servers under a known name, or have another key.
+        """
+        seen = {name: circuit for name, circuit in self._circuits.items() if name not in anew}
+        self._circuits = {name: seen.get(name, Circuit()) for name in upstreams}
+        self._dry &= seen.keys() & self._circuits.keys()
+        self.report()
+
     def note(self, upstream: str, outcome: Outcome) -> None:
-        """An attempt at `upstream` has ended."""
+        """An attempt at `upstream` has ended; nothing to see where that upstream is gone meanwhile."""
+        if upstream not in self._circuits:
+            return
         self._circuits[upstream] = after(self._circuits[upstream], outcome, now=self._clock())
         self.report()
         if outcome.verdict is Verdict.EXHAUSTED:
@@ -36,7 +47,7 @@ class Health:
 
     def wallet(self, upstream: str, *, dry: bool) -> None:
         """Our wallet at `upstream` is known to be dry, which holds until it is told otherwise."""
-        if dry != (upstream in self._dry):
+        if upstream in self._circuits and dry != (upstream in self._dry):
             log.warning("our wallet at upstream %s %s", upstream, "is dry: it goes last" if dry else "is dry no more")
             self._dry ^= {upstream}
             self.report()

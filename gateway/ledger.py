@@ -11,36 +11,39 @@ from gateway.entry import Entry
 from gateway.errors import Refused
 from gateway.logs import REQUESTS
 from gateway.metrics import Metrics
-from gateway.policy.limits import Amounts, amounts
-from gateway.policy.metering import UNUSED, Metered, metered, wants_counting
+from gateway.policy.limits import NOTHING, Amounts, amounts
+from gateway.policy.metering import UNUSED, Expiry, Metered, charged, metered, wants_counting
 from gateway.policy.pricing import cost
 from gateway.policy.routing import Candidate
 from gateway.probe.parent import Probe
 from gateway.settler import Settler
-from gateway.store.leases import Leases, Policy
-from gateway.store.usage import Settlement
+from gateway.store.leases import Leases
+from gateway.store.usage import Settlement, Spent
 from gateway.tasks import Tasks
 
 log = logging.getLogger(REQUESTS)
-EXPIRED: Policy = "charge"  # the upstream has probably served, and billed, what a dead gateway began
 # States of a key on which nothing may go on running, and the errors they are recorded as.
 OVER = {"revoked": "revoked_key", "expired": "expired_key", "gone": "revoked_key"}
 
 
 class Ledger:
-    """Opens and closes the entries of a process. `clock` gives monotonic seconds."""
+    """Opens and closes the entries of a process. `clock` gives monotonic seconds.
+
+    `expiry`: what becomes of requests whose gateway died.
+    """
 
     def __init__(
         self,
         settler: Settler,
         leases: Leases,
         *,
+        expiry: Expiry,
         probe: Probe,
         tasks: Tasks,
         metrics: Metrics,
         clock: Callable[[], float],
     ) -> None:
-        self._settler, self._leases, self._probe = settler, leases, probe
+        self._settler, self._leases, self._probe, self._expiry = settler, leases, probe, expiry
         self._tasks, self._metrics, self._clock = tasks, metrics, clock
         self._held: dict[str, Entry] = {}
 
@@ -49,9 +52,9 @@ class Ledger:
         self._metrics.began()
         return entry
 
-    def admitted(self, entry: Entry, candidate: Candidate) -> None:
+    def admitted(self, entry: Entry, candidate: Candidate, held: Amounts) -> None:
         """The store has reserved what the request may use, at this candidate."""
-        entry.admitted, entry.candidate = True, candidate
+        entry.admitted, entry.candidate, entry.held = True, candidate, held
         self._held[entry.rid] = entry
         self._metrics.held.inc()
 
@@ -60,7 +63,7 @@ class Ledger:
 
         To be called every few seconds. Raises Refused (503).
         """
-        running = {rid: entry.caller.kid for rid, entry in self._held.items() if entry.caller is not None}
+        running = {rid: entry.caller for rid, entry in self._held.items() if entry.caller is not None}
         for rid, state in (await self._leases.renew(running)).items():
             entry = self._held.get(rid)
             if state in OVER and entry is not None and entry.answered is None:
@@ -74,8 +77,11 @@ class Ledger:
 
     async def reap(self) -> None:
         """End the reservations of gateways that died; each is logged. Raises Refused (503)."""
-        for one in await self._leases.reap(EXPIRED):
-            log.warning("request %s was never settled: %s micro-USD are charged for it", one.rid, one.held.usd)
+        for one in await self._leases.reap(self._expiry):
+            log.warning(
+                "request %s was never settled, its gateway is gone: %s of %s micro-USD reserved",
+                *(one.rid, self._expiry, one.held.usd),
+            )
             self._metrics.expired.inc()
 
     def close(self, entry: Entry, *, error: BaseException | None = None) -> None:
@@ -106,16 +112,17 @@ class Ledger:
         finally:
             if entry.upload is not None:
                 entry.upload.close()
-        used = amounts(found.usage, usd)
-        record = entry.record(found, used)
+        paid = amounts(found.usage, usd) if entry.executed else NOTHING
+        used = charged(paid, entry.held, exact=entry.caller is not None and entry.caller.exact)
+        record = entry.record(found, used, paid)
         self._report(entry, found, used)
         log.info("%(id)s", record)
         if entry.admitted:
-            await self._charge(entry, used, found.usage, record)
+            await self._charge(entry, used, paid, usage=found.usage, record=record)
 
     async def _meter(self, entry: Entry, said: Usage) -> Metered:
         assert entry.candidate is not None
-        counted = None
+        counted = entry.request.seconds if entry.request.seconds_from == "packets" else None
         if entry.upload is not None and wants_counting(entry.request, said):
             with suppress(Refused):  # no room on the disk to hand it over: the estimate is charged
                 if (audio := entry.upload.audio()) is not None:
@@ -123,9 +130,10 @@ class Ledger:
                     counted = await self._probe.seconds(fd, at=at, size=size)
         return metered(entry.request, said, counted=counted, price=entry.candidate.price)
 
-    async def _charge(self, entry: Entry, used: Amounts, usage: Usage, record: dict[str, str | int]) -> None:
+    async def _charge(
+        self, entry: Entry, used: Amounts, paid: Amounts, *, usage: Usage, record: dict[str, str | int]
+    ) -> None:
         assert entry.caller is not None and entry.candidate is not None
-        charged = used if entry.executed else Amounts(requests=0)
         one = Settlement(
             rid=entry.rid,
             kid=entry.caller.kid,
@@ -134,13 +142,16 @@ class Ledger:
             upstream=entry.upstream,
             route=entry.endpoint.name,
             began=entry.call.began,
-            used=charged,
+            used=used,
+            cost=paid,
+            failed=tuple(Spent(one.upstream, one.cost) for one in entry.failed if one.cost.requests),
             sums={
                 "requests": 1,
                 "errors": int(entry.status >= 400),
-                "usd": charged.usd,
-                "ms": charged.ms,
-                "characters": charged.characters,
+                "usd": used.usd,
+                "cost": paid.usd,
+                "ms": used.ms,
+                "characters": used.characters,
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
                 "bytes_in": entry.upload.received if entry.upload is not None else 0,

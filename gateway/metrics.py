@@ -4,35 +4,43 @@ Labels come from closed sets: routes, the configuration's models, upstreams and 
 makes up is counted as `other`. Over several workers the numbers live in a shared folder and are added up when read.
 """
 
-import os
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from math import nan
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from gateway import __version__
+from gateway import __version__, scrape
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-MAX_TEAMS = 200
+MAX_TEAMS = 100  # with a few models and upstreams, some thousands of series
 
 
 class Metrics:
     """The instruments of one process. `folder` is shared by the workers, None with a single one."""
 
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
-        self._models = frozenset(models)
-        self._teams = frozenset(sorted(teams)[:MAX_TEAMS])
+        self.follow(models=models, teams=teams)
         self._folder = folder
         self.registry = CollectorRegistry(auto_describe=True)
         self._traffic()
         self._amounts()
         self._upstreams()
         self._machine()
+
+    def follow(
+        self, *, models: Collection[str], teams: Collection[str], upstreams: Collection[str] | None = None
+    ) -> None:
+        """These are the names of the configuration from now on. Gauges of other upstreams and teams are told no more.
+
+        `upstreams` None: all that are reported.
+        """
+        self._models = frozenset(models)
+        self._teams = frozenset(sorted(teams)[:MAX_TEAMS])
+        self._upstream_names = None if upstreams is None else frozenset(upstreams)
 
     # -- what the rooms report
 
@@ -102,31 +110,19 @@ class Metrics:
         """The store did not answer, or with an error."""
         self.store_errors.labels(script=script).inc()
 
+    def recorded(self, records: int, *, unexported: int) -> None:
+        """How many records of requests the store holds, and how many of them are not exported yet."""
+        self.records.set(records)
+        self.unexported.set(unexported)
+
     def render(self) -> bytes:
         """All numbers, of all workers, in Prometheus' text format."""
-        registry = self.registry
-        if self._folder is not None:
-            self._bury()
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        return scrape.text(self.registry, self._folder, is_present=self._is_present)
 
     def close(self, pid: int) -> None:
         """This worker ends: what it has in flight no longer counts."""
         if self._folder is not None:
-            mark_process_dead(pid, path=str(self._folder))  # type: ignore[no-untyped-call]
-
-    def _bury(self) -> None:
-        """What workers that were killed had in flight does not count."""
-        assert self._folder is not None
-        for file in self._folder.glob("gauge_live*.db"):
-            pid = int(file.stem.rpartition("_")[2])
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                file.unlink(missing_ok=True)
-            except PermissionError:
-                continue
+            scrape.ended(self._folder, pid)
 
     # -- the instruments
 
@@ -159,6 +155,8 @@ class Metrics:
         self.held = self._gauge("reservations_held", "Reservations that are not settled yet.")
         self.expired = self._counter("expired_reservations", "Requests whose gateway died before it settled them.")
         self.unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
+        self.records = self._gauge("usage_records", "Records of requests in the store.", mode="recent")
+        self.unexported = self._gauge("usage_unexported", "Records that are not exported yet.", mode="recent")
 
     def _upstreams(self) -> None:
         self.attempts = self._histogram(
@@ -194,6 +192,12 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
         return Histogram(name, text, labels, namespace="audiogate", registry=self.registry, buckets=buckets)
+
+    def _is_present(self, labels: Mapping[str, str]) -> bool:
+        """Whether the upstream or team that a gauge is about is in the configuration."""
+        upstream, team = labels.get("upstream"), labels.get("team", "")
+        known = upstream is None or self._upstream_names is None or upstream in self._upstream_names
+        return known and self._team(team) == team
 
     def _known(self, labels: Mapping[str, str]) -> dict[str, str]:
         model = labels["model"]

@@ -10,6 +10,7 @@ from gateway.health import Health
 from gateway.ledger import Ledger
 from gateway.metrics import Metrics
 from gateway.policy.routing import Market
+from gateway.probe.parent import Probe
 from gateway.spool import Spools
 from gateway.store.keys import Keys
 from gateway.store.limits import Limits
@@ -17,9 +18,9 @@ from gateway.tasks import Tasks
 from gateway.upstreams.base import Outcome, Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
-    """What serving needs of the world."""
+    """What serving needs of the world. Market, spools and the largest body are others once the file is read again."""
 
     market: Market
     keys: Keys
@@ -30,6 +31,7 @@ class Parts:
     ledger: Ledger
     spools: Spools
     tasks: Tasks
+    probe: Probe
     metrics: Metrics
     max_bytes: int
     clock: Callable[[], float]

@@ -13,12 +13,12 @@ from gateway.audio.request import Endpoint, endpoint_for
 from gateway.audio.usage import tap_for
 from gateway.call import Call
 from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable
-from gateway.entry import Entry
+from gateway.entry import Entry, Failed
 from gateway.errors import Refused, refuse
 from gateway.parts import Parts, Reply
 from gateway.policy import retry, routing
 from gateway.policy.keys import Caller, Presented, notice, read_key
-from gateway.policy.limits import duration
+from gateway.policy.limits import NOTHING, duration, reserve
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission
 from gateway.tasks import to_the_end
@@ -72,20 +72,23 @@ async def authenticate(call: Call, parts: Parts) -> tuple[Presented, Caller]:
 async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller], parts: Parts) -> Upload:
     """Read the body until it can be routed: with the fields first, that is before the audio.
 
-    With the audio first it has to be read whole, so the limits that need no body are asked before.
+    With the audio first, or for an exact key, it has to be read whole: the limits that need no body are asked before.
     """
     if call.size is not None and call.size > parts.max_bytes:
         raise refuse("too_large", limit=parts.max_bytes, got=call.size)
     content_type = call.headers.get("content-type", "")
     reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.rid[4:])
     upload = Upload(call.chunks, reader, parts.spools.open(), max_bytes=parts.max_bytes)
+    exact = who[1].exact and endpoint.reader == "form"
     try:
         asked = False
-        while not upload.routable:
+        while not upload.routable or (exact and not asked):
             await upload.pull()
-            if upload.blocked and not asked:
+            if not asked and (upload.blocked or exact):
                 await admission.peek(call, who, parts)
                 asked = True
+        if exact:
+            await upload.measure(parts.probe)
     except BaseException:
         upload.close()
         raise
@@ -108,6 +111,8 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
         if isinstance(answer, Exchange):
             return answer
         outcomes.append(outcome)
+        cost = reserve(upload.request, entry.candidate.price) if outcome.billed else NOTHING
+        entry.failed.append(Failed(entry.upstream, outcome.verdict, cost))
         left = [candidate for candidate in left if routing.fits(candidate.upstream, upload.request)]
         if outcome.verdict is Verdict.UNFIT and not left:
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
@@ -150,14 +155,16 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
                 continue  # the body is whole by now, so its length is exact
             if isinstance(failure, Unfit):
                 return Outcome(Verdict.UNFIT)
-            return Outcome(Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.UNREACHABLE)
+            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.UNREACHABLE
+            return Outcome(verdict, billed=bool(sent) and sent[-1].done)
         except asyncio.CancelledError:
             entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
             raise
         try:
             return await judged(exchange, entry)
         except (TimedOut, BrokenOff) as error:
-            return Outcome(Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED)
+            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
+            return Outcome(verdict, billed=200 <= exchange.status < 300)  # an error is not billed, whole or broken off
 
 
 async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
@@ -171,7 +178,9 @@ async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
         if 200 <= exchange.status < 300 and not (suspect and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))):
             return exchange
         body = await exchange.start(ERROR_BODY)
-    except BaseException:
+    except BaseException as error:
+        # It serves, though its caller has gone before the first byte.
+        entry.executed = isinstance(error, asyncio.CancelledError) and 200 <= exchange.status < 300
         exchange.close()
         raise
     exchange.close()

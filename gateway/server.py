@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +20,8 @@ from uvicorn.supervisors import Multiprocess
 from gateway import logs
 from gateway.app import Start, declare, embedded
 from gateway.config.model import Config
-from gateway.errors import Refused, SetupError
+from gateway.errors import Refused, SetupError, refuse
+from gateway.reload import Reloads, heard, hold, hung_up, read_again
 from gateway.store.keys import Minted
 
 log = logging.getLogger("audiogate")
@@ -54,23 +56,37 @@ def origin(listener: socket.socket) -> str:
 def run(
     config: Config, listener: socket.socket, *, minted: Callable[[Minted], None], started: Callable[[], None]
 ) -> None:
-    """Serve on `listener` until SIGINT or SIGTERM; requests under way are finished first.
+    """Serve on `listener` until SIGINT or SIGTERM; requests under way are finished first. SIGHUP: see `reload.py`.
 
-    `minted` is told each key that is made now, `started` is called when the store is up. Raises SetupError, Refused.
+    `minted` is told each key that is made, `started` is called when the store is up. Raises SetupError, Refused.
     """
     signal.signal(signal.SIGTERM, _leave)
+    hold()
+    terminal = os.isatty(0)
+    is_up = threading.Event()
     logs.set_up(config.server.log)
     store = embedded(config)
     try:
         url = asyncio.run(store.start()) if store is not None else config.store.url
-        _declare(config, url, minted=minted, started=started)
+
+        def up() -> None:
+            is_up.set()
+            started()
+
+        async def declare_again(other: Config) -> None:
+            if not is_up.is_set():  # what the start has to declare comes first
+                raise refuse("store_down")
+            await declare(other, url, tell=minted)
+
+        _declare(config, url, minted=minted, started=up)
         if config.server.workers == 1:
-            _server(Start(config, url)).run(sockets=[listener])
+            _server(Start(config, url, declare=declare_again, terminal=terminal)).run(sockets=[listener])
         else:
-            _several(config, url, listener)
+            _several(Start(config, url, declare=declare_again, terminal=terminal), listener)
     except (KeyboardInterrupt, _Stopped):
         pass  # the server raises the signal again once it has stopped
     finally:
+        hold()
         listener.close()
         if store is not None:
             asyncio.run(store.stop())
@@ -112,15 +128,43 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _several(config: Config, url: str, listener: socket.socket) -> None:
+def _several(start: Start, listener: socket.socket) -> None:
     folder = Path(tempfile.mkdtemp(prefix="audiogate-metrics-"))
     # The metrics library reads this where it is imported first: in the workers, which inherit it.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # noqa: TID251
     try:
-        server = _server(Start(config, url, folder), workers=config.server.workers)
-        Multiprocess(server.config, sockets=[listener]).run()
+        _Workers(replace(start, metrics=folder), listener).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Workers(Multiprocess):
+    """Processes that serve. At SIGHUP they read their file again, where uvicorn would replace them one by one."""
+
+    def __init__(self, start: Start, listener: socket.socket) -> None:
+        worker = replace(start, declare=None, terminal=False)
+        super().__init__(_server(worker, workers=start.config.server.workers).config, sockets=[listener])
+        self._start = start
+        self._reloads = Reloads(now=lambda: self._start.config, declare=start.declare, follow=self._pass_on)
+        self._wanted: Config | None = None
+
+    def handle_signals(self) -> None:
+        """Twice a second: what has been asked of this process."""
+        if heard():
+            if hung_up(terminal=self._start.terminal):
+                self.should_exit.set()
+            self._wanted = read_again(self._start.config)
+        if self._wanted is not None and asyncio.run(self._reloads.apply(self._wanted)):
+            self._wanted = None
+        super().handle_signals()
+
+    def _pass_on(self, config: Config) -> None:
+        """Workers that are started from now on have it, those that run read the file as well."""
+        self._start = replace(self._start, config=config)
+        self.config.app = replace(self._start, declare=None, terminal=False)
+        for process in self.processes:
+            if process.pid is not None and process.exitcode is None:
+                os.kill(process.pid, signal.SIGHUP)
 
 
 class _Server(uvicorn.Server):

@@ -2,6 +2,8 @@
 
 import logging
 import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
 
 from redis.exceptions import ResponseError
 
@@ -23,6 +25,7 @@ class Settler:
         self._usage = Usage(connection)
         self._run_id = ""
         self._behind = False
+        self._stuck = 0
         self._unwritten: dict[str, Settlement] = {}
 
     async def settle(self, one: Settlement) -> bool:
@@ -39,6 +42,8 @@ class Settler:
             if not self._behind:
                 log.warning("settlements wait in the journal from request %s on: %s", one.rid, error)
             self._behind = True
+            if error.__cause__ is None:  # the breaker kept it back
+                await self._unsent([one])
             return False
         self._behind = False
         await self._took(one)
@@ -51,17 +56,21 @@ class Settler:
         """
         took = []
         await self._notice_restarts()
-        for one in [*self._unwritten.values(), *await self._journal.owed(AT_ONCE)]:
+        owed = [*self._unwritten.values(), *await self._journal.owed(AT_ONCE)]
+        await self._journal.sending([one.rid for one in owed])
+        for place, one in enumerate(owed):
             try:
                 await self._usage.settle(one)
             except Refused as error:
                 if not isinstance(error.__cause__, ResponseError):
+                    await self._unsent(owed[place + (error.__cause__ is not None) :])
                     raise
                 log.error("the store does not take request %s (%s); it stays in the journal", one.rid, error.__cause__)
             else:
                 await self._took(one)
                 took.append(one.rid)
         await self._journal.tidy()
+        await self._notice_stuck()
         self._metrics.unsettled.set(await self._journal.count() + len(self._unwritten))
         return took
 
@@ -69,6 +78,20 @@ class Settler:
         self._unwritten.pop(one.rid, None)
         await self._journal.taken([one.rid])
         self._metrics.unsettled.dec()
+
+    async def _unsent(self, some: Sequence[Settlement]) -> None:
+        with suppress(sqlite3.Error):
+            await self._journal.unsent([one.rid for one in some])
+
+    async def _notice_stuck(self) -> None:
+        stuck = await self._journal.stuck()
+        if stuck > self._stuck:
+            log.error(
+                "%d settlements in the journal were sent over a day ago and never answered; they are not sent again, "
+                "lest they be charged twice: compare them with `audiogate requests show ID`",
+                stuck,
+            )
+        self._stuck = stuck
 
     async def _notice_restarts(self) -> None:
         """A server that was restarted, or took over, may not have what its predecessor took."""

@@ -1,11 +1,14 @@
 """A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 
 from gateway.audio.body import Reader
 from gateway.audio.request import AudioRequest, Layout
 from gateway.errors import Refused, refuse
+from gateway.probe.parent import Probe
 from gateway.spool import Spool
 from gateway.tasks import Tasks
 
@@ -29,11 +32,14 @@ class Upload:
         self._spool = spool
         self._max_bytes = max_bytes
         self._cancel: Callable[[], object] | None = None
+        self._counted: float | None = None
 
     @property
     def request(self) -> AudioRequest:
         """What is known of the request so far; final once `complete`."""
-        return self._reader.request
+        if self._counted is None:
+            return self._reader.request
+        return replace(self._reader.request, seconds=self._counted, seconds_from="packets")
 
     @property
     def complete(self) -> bool:
@@ -72,6 +78,17 @@ class Upload:
         except Refused as error:
             self._spool.fail(error)
             raise
+
+    async def measure(self, probe: Probe) -> None:
+        """Read the whole body and count its audio, where it has some that can be counted. Raises as `pull`."""
+        while not self.complete:
+            await self.pull()
+        with suppress(Refused):  # no room on the disk to hand it over
+            if (audio := self.audio()) is not None:
+                fd, at, size = audio
+                seconds = await probe.seconds(fd, at=at, size=size)
+                # A sum of floats: what is behind the microseconds is noise, and would be rounded up to a millisecond.
+                self._counted = None if seconds is None else round(seconds, 6)
 
     def fill(self, tasks: Tasks) -> None:
         """Read the rest in the background; what goes wrong reaches whoever follows."""

@@ -59,7 +59,7 @@ def configured(
     rows = {one.name: prices if prices is not None else PRICES for one in upstreams}
     return Config(
         server=Server(),
-        store=Store(data=data, url=url, pepper=PEPPER),
+        store=Store(data=data, url=url, pepper=PEPPER, timeout=2.0),
         uploads=uploads or Uploads(),
         market=Market(upstreams, rows),
         teams=teams or {"default": Team("default")},

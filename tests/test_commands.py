@@ -32,6 +32,34 @@ def test_check_says_what_it_found_and_0(folder: Path) -> None:
     assert not (folder / "data").exists()
 
 
+def test_check_shows_what_each_model_costs_where(folder: Path) -> None:
+    path = config_of(
+        folder,
+        "upstreams:",
+        "  one: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [tts-1, whisper-1, m], multiplier: 1.50,",
+        "        prices: {m: {per_second: 0.0001, per_request: 1}}}",
+        "  two: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: ['*'], can: {routes: [speech]}}",
+        "prices: {tts-1: {per_1m_characters: 20}, '*': free, '/v1/audio/*': {per_request: 0.001}}",
+    )
+    done = run(folder, "check", "-c", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert [row for row in rows if row.startswith(("one ", "two "))] == [
+        "one m $0.0001 per second + $1 per request own",
+        "one tts-1 $30 per 1M characters common × 1.5",
+        "one whisper-1 free common × 1.5",
+        "one /v1/audio/* $0.0015 per request common × 1.5",
+        "two * free common",
+    ]
+    assert json.loads(run(folder, "check", "-c", path, "--json").stdout)["prices"] == [
+        {"upstream": "one", "model": "m", "per_second": "0.0001", "per_request": "1", "from": "own"},
+        {"upstream": "one", "model": "tts-1", "per_1m_characters": "30", "from": "common × 1.5"},
+        {"upstream": "one", "model": "whisper-1", "from": "common × 1.5"},
+        {"upstream": "one", "model": "/v1/audio/*", "per_request": "0.0015", "from": "common × 1.5"},
+        {"upstream": "two", "model": "*", "from": "common"},
+    ]
+
+
 def test_check_as_json_tells_each_problem_as_the_text_does(folder: Path) -> None:
     path = config_of(folder, "server: {port: many}", "upstreams: 3")
     as_text = run(folder, "check", "-c", path)
@@ -63,9 +91,12 @@ async def test_usage_is_a_table_or_json_while_it_serves_and_after(folder: Path) 
         "route": "transcription",
         "requests": 1,
         "errors": 0,
-        "audio_seconds": 60.0,
+        "audio_seconds": 60,
         "characters": 0,
-        "cost_usd": 0.006,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cost_usd": "0.006",
+        "upstream_cost_usd": "0.006",
     }
     assert json.loads(run(folder, *arguments).stdout) == while_serving
     table = run(folder, "usage", "-c", path)

@@ -60,8 +60,8 @@ async def test_a_key_is_made_used_rotated_and_revoked_while_the_gateway_serves(f
 
 def test_a_key_is_told_once_on_standard_output_alone(folder: Path) -> None:
     write_config(folder)
-    limits = ("--limit", "usd/month=20", "--limit", "concurrency=4")
-    more = ("--ip", "10.0.0.0/8", "--expires", "2099-01-01", "--note", "for it", "--model", "whisper-*")
+    limits = ("--limit", "usd/month=20", "--limit", "concurrency=4", "--limit", "requests/minute=60,burst=10")
+    more = ("--exact", "--ip", "10.0.0.0/8", "--expires", "2099-01-01", "--note", "for it", "--model", "whisper-*")
     done = said(folder, "keys", "create", "bob", "--upstream", "stub", *limits, *more)
     text = done.stdout.removesuffix("\n")
     assert KEY.fullmatch(text)
@@ -79,10 +79,15 @@ def test_a_key_is_told_once_on_standard_output_alone(folder: Path) -> None:
         assert "usd" in told
         assert text[14:46] not in told
     found = json.loads(said(folder, "keys", "show", "bob", "--json").stdout)
-    assert found["limits"][0] == {"measure": "usd", "per": "month", "amount": "20"}
+    assert found["limits"][0] == {"measure": "usd", "per": "month", "amount": "20", "burst": None}
+    assert found["limits"][2] == {"measure": "requests", "per": "minute", "amount": 60, "burst": 10}
+    assert found["exact"] is True
+    shown_to_people = said(folder, "keys", "show", "bob").stdout
+    assert re.search(r"^exact: +yes$", shown_to_people, re.MULTILINE)
+    assert "requests/minute=60,burst=10" in shown_to_people
     assert (found["ips"], found["expires"], found["note"]) == (["10.0.0.0/8"], "2099-01-01T00:00:00Z", "for it")
     assert (found["models"], found["upstreams"]) == (["whisper-*"], ["stub"])
-    assert [row["measure"] for row in found["standing"]] == ["concurrency", "usd"]
+    assert [row["measure"] for row in found["standing"]] == ["concurrency", "usd", "requests"]
     rotated = json.loads(said(folder, "keys", "rotate", "bob", "--overlap", "0", "--json").stdout)
     assert KEY.fullmatch(rotated["key"])
     assert rotated["previous_until"] is None
@@ -100,7 +105,10 @@ def test_teams_are_made_listed_shown_and_limited(folder: Path) -> None:
     assert [(row["limit"], row["used"], row["reserved"]) for row in found["standing"]] == [(90, 0, 0)]
     assert [row["name"] for row in json.loads(said(folder, "teams", "list", "--json").stdout)["data"]] == ["red"]
     assert "none" in said(folder, "teams", "limit", "red", "--none").stdout
-    assert json.loads(said(folder, "teams", "create", "blue", "--json").stdout)["origin"] == "admin"
+    made = json.loads(said(folder, "teams", "create", "blue", "--timezone", "Asia/Shanghai", "--json").stdout)
+    assert (made["origin"], made["timezone"]) == ("admin", "Asia/Shanghai")
+    assert re.search(r"^time zone: +Asia/Shanghai$", said(folder, "teams", "show", "blue").stdout, re.MULTILINE)
+    assert re.search(r"^time zone: +UTC$", said(folder, "teams", "show", "red").stdout, re.MULTILINE)
     said(folder, "keys", "create", "bob", "--team", "red")
 
 
@@ -116,6 +124,8 @@ def test_teams_are_made_listed_shown_and_limited(folder: Path) -> None:
         (("keys", "create", "x", "--limit", "usd=2"), "usd are counted per period"),
         (("keys", "create", "x", "--ip", "10.0.0.1/8"), "expected an address or a network"),
         (("keys", "create", "x", "--expires", "soon"), "expected a date"),
+        (("keys", "create", "x", "--limit", "usd/day=1,burst=1"), "with requests per minute or hour alone"),
+        (("teams", "create", "x", "--timezone", "Mars"), "expected a time zone"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_with_code_1(folder: Path, arguments: tuple[str, ...], words: str) -> None:

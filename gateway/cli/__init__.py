@@ -8,7 +8,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import check, demo, keys, serve, teams, upstreams, usage
+from gateway.cli import check, demo, export, keys, requests, serve, teams, upstreams, usage
 from gateway.errors import Refused, SetupError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (serve, check, keys, teams, upstreams, usage, demo):
+for verb in (serve, check, keys, teams, upstreams, usage, requests, export, demo):
     verb.add_to(app)
 
 

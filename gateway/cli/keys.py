@@ -23,7 +23,6 @@ from gateway.cli.terms import (
 from gateway.config.asked import key_asked
 from gateway.config.model import Config
 from gateway.policy.terms import moment, read_span
-from gateway.store.connection import name
 from gateway.store.records import KeyRecord
 from gateway.store.register import Made, Register
 from gateway.store.roll import Standing
@@ -33,6 +32,7 @@ Ips = Annotated[
     list[str] | None, typer.Option("--ip", help="An address or a network that it may be used from. Not given: any.")
 ]
 Expires = Annotated[str | None, typer.Option("--expires", help="2027-01-01, or a time: from when on it is refused.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Measure each upload before it is let in; slower, but exact.")]
 Overlap = Annotated[str, typer.Option("--overlap", help="So long the present text stays good: 24h, 15m, 0.")]
 
 
@@ -57,14 +57,15 @@ def create(
     limits: LimitWords = None,
     ips: Ips = None,
     expires: Expires = None,
+    exact: Exact = False,
     note: Note = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Make a key. Its text is printed on standard output, only this once."""
     rows = read_limits(limits)
-    asked = {"team": team, "models": models, "upstreams": upstreams, "limits": rows, "ips": ips}
-    asked |= {"expires": expires, "note": note}
+    asked: dict[str, object] = {"team": team, "models": models, "upstreams": upstreams, "limits": rows, "ips": ips}
+    asked |= {"expires": expires, "exact": exact, "note": note}
 
     async def work(register: Register, found: Config) -> Made:
         return await register.make_key(key_asked(called, asked, upstreams=found.upstream_limits))
@@ -89,7 +90,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
 
     async def work(register: Register, _: Config) -> tuple[KeyRecord, list[Standing]]:
         record = await register.roll.key(called)
-        return record, await register.roll.standing(name("k", record.kid))
+        return record, await register.roll.key_standing(record)
 
     record, standing = registered(config, work)
     if as_json:
@@ -105,6 +106,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("upstreams", names_word(key.upstreams)),
         ("ips", "any" if key.ips is None else ", ".join(key.ips)),
         ("expires", when(key.expires) or ""),
+        ("exact", "yes" if key.exact else ""),
         ("old text", f"good until {moment(record.previous_until)}" if record.previous_until else ""),
         ("note", key.note),
         ("created", when(record.made) or ""),

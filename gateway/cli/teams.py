@@ -21,11 +21,14 @@ from gateway.cli.terms import (
 )
 from gateway.config.asked import team_asked
 from gateway.config.model import Config
-from gateway.store.connection import name
 from gateway.store.records import TeamRecord
 from gateway.store.register import Register
 from gateway.store.roll import Standing
 from gateway.web.rows import TeamList, TeamShown, standing_rows, team_row, when
+
+Timezone = Annotated[
+    str | None, typer.Option("--timezone", help="Where its days and months begin, such as Asia/Shanghai.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,12 +47,14 @@ def create(
     models: Models = None,
     upstreams: Upstreams = None,
     limits: LimitWords = None,
+    timezone: Timezone = None,
     note: Note = None,
     config: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Make a team."""
-    asked = {"models": models, "upstreams": upstreams, "limits": read_limits(limits), "note": note}
+    asked: dict[str, object] = {"models": models, "upstreams": upstreams, "limits": read_limits(limits)}
+    asked |= {"timezone": timezone, "note": note}
 
     async def work(register: Register, found: Config) -> TeamRecord:
         return await register.make_team(team_asked(called, asked, upstreams=found.upstream_limits))
@@ -72,7 +77,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
     """Show a team and where its limits stand."""
 
     async def work(register: Register, _: Config) -> tuple[TeamRecord, list[Standing]]:
-        return await register.roll.team(called), await register.roll.standing(name("t", called))
+        return await register.roll.team(called), await register.roll.team_standing(called)
 
     record, standing = registered(config, work)
     if as_json:
@@ -84,6 +89,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("state", record.state),
         ("models", names_word(team.models)),
         ("upstreams", names_word(team.upstreams)),
+        ("time zone", team.timezone),
         ("note", team.note),
         ("created", when(record.made) or ""),
         ("from", record.origin),

@@ -15,7 +15,7 @@ from gateway.config.model import Config
 from gateway.metrics import Metrics
 from gateway.policy.limits import Limit
 from gateway.policy.terms import limit_word, moment, read_limit, told
-from gateway.store.connection import Connection
+from gateway.store.connection import opened
 from gateway.store.register import Register
 from gateway.store.roll import Standing
 
@@ -30,7 +30,10 @@ Upstreams = Annotated[
 ]
 LimitWords = Annotated[
     list[str] | None,
-    typer.Option("--limit", help="A limit such as usd/month=20, requests/minute=60 or concurrency=4; repeatable."),
+    typer.Option(
+        "--limit",
+        help="A limit such as usd/month=20, requests/minute=60,burst=10 or concurrency=4; may be given again.",
+    ),
 ]
 Note = Annotated[str | None, typer.Option("--note", help="A remark for operators.")]
 
@@ -40,7 +43,7 @@ def registered(config: Path, work: Callable[[Register, Config], Awaitable[T]]) -
     found = read_config(config, serving=False)
 
     async def run(url: str) -> T:
-        connection = Connection(url, Metrics(models=(), teams=()))
+        connection = opened(found.store, url, Metrics(models=(), teams=()))
         try:
             return await work(Register(connection, found, pepper=pepper_of(found), door="cli"), found)
         finally:

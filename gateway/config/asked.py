@@ -9,11 +9,11 @@ from gateway.config.check import limit_faults
 from gateway.config.load import key_of, team_of
 from gateway.config.model import Key, Team
 from gateway.config.problem import dotted, meant, quoted
-from gateway.config.schema import KeyRow, TeamRow
+from gateway.config.schema import HolderRow, KeyRow, TeamRow
 from gateway.config.values import NAME
 from gateway.errors import Refused, refuse
 
-R = TypeVar("R", bound=TeamRow)
+R = TypeVar("R", bound=HolderRow)
 _EXPECTED: Mapping[str, str] = {"too_short": "at least one entry", "tuple_type": "a list", "model_type": "a mapping"}
 
 

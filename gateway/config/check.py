@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from gateway.config.expand import variables
-from gateway.config.forms import is_pattern
 from gateway.config.problem import Place, Problem, meant
 from gateway.config.rows import LimitRow, PriceRow, UpstreamRow
 from gateway.config.schema import File
 from gateway.config.shape import Shape
 from gateway.config.source import Source
+from gateway.config.values import MOST_USD
 from gateway.errors import Refused
 from gateway.policy.keys import parse
-from gateway.policy.limits import MEASURES
-from gateway.policy.pricing import Price, find
+from gateway.policy.limits import MEASURES, RATES
+from gateway.policy.openai_prices import PRICES
+from gateway.policy.pricing import UNITS, Price, find, tariff, times
 
 DEFAULT_TEAM = "default"
 MOST_UNITS = 2**53  # what Lua's numbers hold exactly
@@ -31,6 +32,7 @@ def check(shaped: Shape, source: Source, *, serving: bool) -> Iterator[Problem]:
     yield from _references(file, source)
     for place, limits in _all_limits(file):
         yield from _limits(limits, place, source)
+    yield from _divisible(file, source)
     yield from _keys(file, source)
     if ("prices",) not in shaped.misfits:
         for name, row in file.upstreams.items():
@@ -41,11 +43,13 @@ def check(shaped: Shape, source: Source, *, serving: bool) -> Iterator[Problem]:
 
 
 def prices_at(row: UpstreamRow, common: Mapping[str, PriceRow]) -> dict[str, Price]:
-    """The prices at an upstream, to be searched in this order: by name, then by pattern, its own ones first."""
-    own = {name: Price(**price.model_dump()) for name, price in row.prices.items()}
-    others = {name: Price(**price.model_dump()) for name, price in common.items()}
-    # A common row for a name must not win against an own pattern that matches the name.
-    return own | {name: price for name, price in others.items() if name not in own and not _shadowed(name, own)}
+    """The prices at an upstream for `find`: its own rows first, then the file's common ones, then the shipped ones.
+
+    The last two are list prices, which its `multiplier` makes what it bills.
+    """
+    own = {name: Price(**price.model_dump(), origin="own") for name, price in row.prices.items()}
+    listed = tariff({name: Price(**price.model_dump(), origin="common") for name, price in common.items()}, PRICES)
+    return tariff(own, {name: times(price, row.multiplier) for name, price in listed.items()})
 
 
 def units(row: LimitRow) -> Decimal:
@@ -56,10 +60,6 @@ def units(row: LimitRow) -> Decimal:
 def usable(row: UpstreamRow) -> bool:
     """Whether requests can go to an upstream: an empty key means that this installation has no account there."""
     return row.key != ""
-
-
-def _shadowed(name: str, own: Mapping[str, Price]) -> bool:
-    return not is_pattern(name) and find(own, name) is not None
 
 
 def _uploads(file: File, source: Source) -> Iterator[Problem]:
@@ -89,6 +89,16 @@ def _all_limits(file: File) -> Iterator[tuple[Place, Sequence[LimitRow]]]:
             yield (section, name, "limits"), row.limits
 
 
+def _divisible(file: File, source: Source) -> Iterator[Problem]:
+    """Rates and requests at once of an upstream are divided between the shards: each needs one at least."""
+    for name, row in file.upstreams.items():
+        for index, limit in enumerate(row.limits):
+            pair = (limit.measure, limit.per)
+            if (pair in RATES or not limit.per) and limit.amount < file.store.shards:
+                place = ("upstreams", name, "limits", index, "amount")
+                yield source.problem(place, f"expected at least {file.store.shards}, one for each of store.shards")
+
+
 def limit_faults(limits: Sequence[LimitRow]) -> Iterator[tuple[int, str, str]]:
     """What is wrong in a list of limits that fit one by one: which one, which part of it, and a sentence."""
     seen: set[tuple[str, str]] = set()
@@ -102,6 +112,8 @@ def limit_faults(limits: Sequence[LimitRow]) -> Iterator[tuple[int, str, str]]:
             words = f"{limit.measure} per {limit.per}" if limit.per else limit.measure
             yield index, "measure", f"{words} is limited twice in this list; write it once"
         seen.add(pair)
+        if limit.burst and ((limit.measure, limit.per) not in RATES or limit.burst > limit.amount):
+            yield index, "burst", "expected it with requests per minute or hour alone, and at most the amount"
         if fault := _fault(limit):
             yield index, "amount", f"expected {fault}"
 
@@ -152,6 +164,10 @@ def _prices(name: str, row: UpstreamRow, *, file: File, source: Source) -> Itera
             part = written.index(model) if isinstance(written, list) else model
             message = f"'{model}' has no price; write one under prices (for instance per_minute), or '{model}: free'"
             yield source.problem(("upstreams", name, "models", part), message)
+    dear = [model for model, price in prices.items() if any(getattr(price, unit) > MOST_USD for unit in UNITS)]
+    if dear:
+        message = f"expected a smaller one: it makes '{dear[0]}' cost more than {MOST_USD} US dollars a unit"
+        yield source.problem(("upstreams", name, "multiplier"), message)
 
 
 def _usable(file: File, source: Source) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config.check import DEFAULT_TEAM, check, prices_at, units, usable
 from gateway.config.expand import variables
-from gateway.config.model import Config, Key, Server, Store, Team, Uploads
+from gateway.config.model import Config, Key, Server, Store, Team, Uploads, Usage
 from gateway.config.problem import ConfigError, Problem
 from gateway.config.rows import CanRow, LimitRow, UpstreamRow
 from gateway.config.schema import File, KeyRow, TeamRow
@@ -66,6 +66,7 @@ def _config(file: File, source: Source) -> Config:
         teams={DEFAULT_TEAM: Team(DEFAULT_TEAM), **teams},
         keys={name: key_of(name, row) for name, row in file.keys.items()},
         upstream_limits={name: _limits(row.limits) for name, row in rows.items()},
+        usage=Usage(**dict(file.usage)),
         notes=tuple(_left_out(name, source) for name in file.upstreams if name not in rows),
     )
 
@@ -101,7 +102,7 @@ def _can(can: Capabilities, row: CanRow) -> Capabilities:
 
 def team_of(name: str, row: TeamRow) -> Team:
     """A team from its row."""
-    return Team(name, row.models or None, row.upstreams or None, _limits(row.limits), row.note)
+    return Team(name, row.models or None, row.upstreams or None, _limits(row.limits), row.note, row.timezone)
 
 
 def key_of(name: str, row: KeyRow) -> Key:
@@ -117,11 +118,12 @@ def key_of(name: str, row: KeyRow) -> Key:
         revoked=row.revoked,
         ips=row.ips or None,
         note=row.note,
+        exact=row.exact,
     )
 
 
 def _limits(rows: Iterable[LimitRow]) -> tuple[Limit, ...]:
-    return tuple(Limit(row.measure, row.per, int(units(row))) for row in rows)
+    return tuple(Limit(row.measure, row.per, int(units(row)), row.burst) for row in rows)
 
 
 def _left_out(name: str, source: Source) -> str:

@@ -8,7 +8,10 @@ from typing import Literal
 
 from gateway.policy.grace import Mode
 from gateway.policy.limits import Limit
+from gateway.policy.metering import Expiry
 from gateway.policy.routing import Market
+
+UTC = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class Store:
     """Where usage and limits are kept: `url`, or the embedded server under `data` when it is empty.
 
     `data` also holds the pepper of the keys. `fsync` is the embedded server's appendfsync.
-    `on_unavailable` says what goes on while the store is away, within `grace_usd` US dollars per team and replica.
+    `on_unavailable` says what goes on while the store is away, within `grace_usd` US dollars per team and replica,
+    `on_expired` what becomes of requests whose gateway died. `shards`: in how many parts the teams stand in the store.
+    `timeout`: seconds that a request may wait for one call.
     """
 
     data: Path
@@ -38,6 +43,9 @@ class Store:
     fsync: Literal["always", "everysec", "no"] = "always"
     on_unavailable: Mode = "grace"
     grace_usd: Decimal = Decimal(1)
+    on_expired: Expiry = "charge"
+    shards: int = 1
+    timeout: float = 0.25
     pepper: bytes | None = field(default=None, repr=False)
 
 
@@ -52,14 +60,31 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """How long the records of single requests are kept: `keep` seconds, None for ever.
+
+    `trim` "exported": never before they were exported, "always": by their age alone. From `alarm` records on the log
+    warns.
+    """
+
+    keep: int | None = None
+    trim: Literal["exported", "always"] = "exported"
+    alarm: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
-    """Keys that share limits. `models` are globs, None means all; `upstreams` None means all."""
+    """Keys that share limits. `models` are globs, None means all; `upstreams` None means all.
+
+    `timezone`, by its name in the IANA database, is where its days and months begin.
+    """
 
     name: str
     models: tuple[str, ...] | None = None
     upstreams: tuple[str, ...] | None = None
     limits: tuple[Limit, ...] = ()
     note: str = ""
+    timezone: str = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +92,7 @@ class Key:
     """A key as an operator asks for it. `text` None: the gateway makes one and shows it once.
 
     `expires` is in seconds since 1970. `ips` are the networks (CIDR) that it may be used from, None means any.
+    `exact`: uploads are measured before they are let in, and no limit is ever exceeded.
     """
 
     name: str
@@ -79,6 +105,7 @@ class Key:
     revoked: bool = False
     ips: tuple[str, ...] | None = None
     note: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +122,6 @@ class Config:
     teams: Mapping[str, Team]
     keys: Mapping[str, Key]
     upstream_limits: Mapping[str, tuple[Limit, ...]]
+    usage: Usage = field(default_factory=Usage)
     notes: tuple[str, ...] = ()
     file: str = "the configuration file"

@@ -41,10 +41,15 @@ class LimitRow(Row):
 
     measure: Annotated[str, one_of(tuple(MEASURES))] = Field(description="What is counted.")
     per: Annotated[str, one_of(PERIODS)] = Field(
-        "", description="In which period (UTC); `total` never starts again. Not for concurrency."
+        "",
+        description="In which period; days and months are those of the team's time zone, `total` never starts again. "
+        "Not for concurrency.",
     )
     amount: Annotated[Decimal, values.DECIMAL] = Field(
         description="US dollars, seconds, characters, requests, or requests at once."
+    )
+    burst: Annotated[int, whole_number(1, 1_000_000_000)] = Field(
+        0, description="Of requests per minute or hour: how many may come at once. Not written: as many as `amount`."
     )
 
 
@@ -110,4 +115,11 @@ class UpstreamRow(Row):
         description="Whether it is asked what is left of your money there; where nothing is, it goes last. "
         "Not written: auto for kind newapi, off for others.",
     )
-    prices: Prices = Field({}, description="Its own prices by model; they go before the common ones.")
+    multiplier: Annotated[Decimal, values.MULTIPLIER] = Field(
+        Decimal(1),
+        description="What it bills as a multiple of the list price: common and shipped prices are multiplied by it, "
+        "its own `prices` are not.",
+    )
+    prices: Prices = Field(
+        {}, description="What it really bills, by model; these go before the common and the shipped prices."
+    )

@@ -99,6 +99,17 @@ def one_of(choices: Sequence[str]) -> Scalar:
     return Scalar(words, read, json, choices=tuple(choices))
 
 
+def one_of_numbers(*choices: int) -> Scalar:
+    """One of these whole numbers."""
+    words = one_of([str(choice) for choice in choices])
+
+    def read(value: str) -> int:
+        return int(str(words.read(value)))
+
+    json = {"anyOf": [{"enum": list(choices)}, {"type": "string", "pattern": REFERENCE}]}
+    return Scalar(words.expected, read, json, choices=words.choices)
+
+
 def number(json: dict[str, object], pattern: str) -> dict[str, object]:
     """The JSON Schema of a number that may also be written as a text with this pattern."""
     return {"anyOf": [json, {"type": "string", "pattern": f"{pattern}|{REFERENCE}"}]}

@@ -14,8 +14,9 @@ from pydantic import Field
 
 from gateway.config import values
 from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, UpstreamRow
-from gateway.config.scalars import one_of, whole_number
+from gateway.config.scalars import one_of, one_of_numbers, whole_number
 from gateway.policy.grace import Mode
+from gateway.policy.metering import Expiry
 
 Bytes = Annotated[int, values.SIZE]
 
@@ -38,7 +39,10 @@ class StoreRow(Row):
     """Where usage, limits and keys are kept."""
 
     url: Annotated[str, values.STORE_URL] = Field(
-        "", repr=False, description="Redis or Valkey: redis://, rediss:// or unix://. Empty: the embedded server."
+        "",
+        repr=False,
+        description="Redis or Valkey: redis://, rediss:// or unix://; redis+sentinel:// or redis+cluster:// (docs/store.md). "
+        "Empty: the embedded server.",
     )
     data: Annotated[Path, values.FOLDER] = Field(
         Path("data"),
@@ -53,6 +57,19 @@ class StoreRow(Row):
     )
     grace_usd: Annotated[Decimal, values.DECIMAL] = Field(
         Decimal(1), description="US dollars per team and replica that may be spent while the store is away."
+    )
+    on_expired: Annotated[Expiry, one_of(("charge", "refund", "mark"))] = Field(
+        "charge",
+        description="What becomes of a request whose gateway died: charged as reserved; given back; or given back and "
+        "recorded as `unsettled`, for you to see to.",
+    )
+    timeout: Annotated[float, values.SHORT] = Field(
+        0.25, description="Seconds that a request may wait for the store, more than 0 and at most 10."
+    )
+    shards: Annotated[int, one_of_numbers(1, 16)] = Field(
+        1,
+        description="In how many parts teams stand in the store: 1, or 16 for a very large installation on a Cluster. "
+        "Cannot be changed later.",
     )
     pepper: Annotated[bytes | None, values.PEPPER] = Field(
         None, repr=False, description="Secret under which keys are hashed. Empty: made once and kept in `data`."
@@ -70,8 +87,22 @@ class UploadsRow(Row):
     )
 
 
-class TeamRow(Row):
-    """Keys that share limits."""
+class UsageRow(Row):
+    """How long the records of single requests are kept. Sums of hours are kept for 90 days, of days for 400."""
+
+    keep: Annotated[int | None, values.SPAN] = Field(
+        None, description="A span of at least an hour, such as 90d or 24h. Not written: for ever."
+    )
+    trim: Annotated[Literal["exported", "always"], one_of(("exported", "always"))] = Field(
+        "exported", description="What is older than `keep` goes once it was exported, or by its age alone (always)."
+    )
+    alarm: Annotated[int, whole_number(1, 1_000_000_000_000)] = Field(
+        1_000_000, description="From so many records on the log warns, once an hour."
+    )
+
+
+class HolderRow(Row):
+    """What keys and teams have in common."""
 
     models: tuple[Model, ...] = Field((), min_length=1, description="Models, or patterns. Not written: all.")
     upstreams: tuple[Name, ...] = Field((), min_length=1, description="Upstreams. Not written: all.")
@@ -79,7 +110,15 @@ class TeamRow(Row):
     note: Annotated[str, values.NOTE] = Field("", description="A remark for operators.")
 
 
-class KeyRow(TeamRow):
+class TeamRow(HolderRow):
+    """Keys that share limits."""
+
+    timezone: Annotated[str, values.ZONE] = Field(
+        "UTC", description="Where its days and months begin, such as Asia/Shanghai."
+    )
+
+
+class KeyRow(HolderRow):
     """A key that callers present."""
 
     team: Name = Field("default", description="The team it belongs to; `default` need not be declared.")
@@ -95,6 +134,9 @@ class KeyRow(TeamRow):
     ips: tuple[Annotated[str, values.NETWORK], ...] = Field(
         (), min_length=1, description="Addresses and networks (CIDR) that it may be used from. Not written: any."
     )
+    exact: Annotated[bool, values.FLAG] = Field(
+        False, description="Measure each upload before it is let in, so that no limit is ever exceeded; slower."
+    )
 
 
 class File(Row):
@@ -103,13 +145,14 @@ class File(Row):
     server: ServerRow = Field(ServerRow(), description="Where the gateway listens.")
     store: StoreRow = Field(StoreRow(), description="Where usage, limits and keys are kept.")
     uploads: UploadsRow = Field(UploadsRow(), description="Bounds on request bodies.")
+    usage: UsageRow = Field(UsageRow(), description="How long the records of single requests are kept.")
     upstreams: Annotated[dict[Name, UpstreamRow], Field(min_length=1), EMPTY] = Field(
         description="The servers that requests can go to, by a name of your choice."
     )
     prices: Prices = Field(
         {},
-        description="Prices by model, for every upstream without one of its own; `/v1/audio/*` is the row of requests "
-        "that name no model.",
+        description="Prices by model, for every upstream without one of its own; they go before OpenAI's list prices, "
+        "which are shipped. `/v1/audio/*` is the row of requests that name no model.",
     )
     teams: Annotated[dict[Name, TeamRow], EMPTY] = Field({}, description="Teams by name.")
     keys: Annotated[dict[Name, KeyRow], EMPTY] = Field({}, description="Keys by name.")

@@ -9,8 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gateway.config.scalars import REFERENCE, Objection, Scalar, matched, number, text
+from gateway.policy.terms import read_span
+from gateway.policy.zones import known
 
 MOST_USD = Decimal(1_000_000)
+MOST_TIMES = 1000
 _AMOUNT = r"[0-9]{1,16}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?"
 _UNITS: Mapping[str, int] = {
     "": 1,
@@ -36,11 +39,25 @@ def _price(value: str) -> Decimal:
     return price
 
 
+def _multiplier(value: str) -> Decimal:
+    factor = _decimal(value)
+    if not 0 < factor <= MOST_TIMES or factor != round(factor, 6):
+        raise ValueError
+    return factor
+
+
 def _seconds(value: str) -> float:
     seconds = _decimal(value)
     if not 0 < seconds <= 86_400:
         raise ValueError
     return float(seconds)
+
+
+def _short(value: str) -> float:
+    seconds = _seconds(value)
+    if seconds > 10:
+        raise ValueError
+    return seconds
 
 
 def _size(value: str) -> int:
@@ -61,6 +78,15 @@ def _moment(value: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _span(value: str) -> int | None:
+    if not value:
+        return None
+    seconds = read_span(value)
+    if seconds < 3600:
+        raise ValueError
+    return seconds
+
+
 def _printable(value: str) -> str:
     if not value.isprintable():
         raise ValueError
@@ -76,6 +102,12 @@ def _folder(value: str) -> Path:
 
 def _network(value: str) -> str:
     return str(ip_network(value))
+
+
+def _zone(value: str) -> str:
+    if not known(value):
+        raise ValueError
+    return value
 
 
 def _address(value: str) -> str:
@@ -97,10 +129,20 @@ PRICE = Scalar(
     _price,
     number({"type": "number", "minimum": 0, "maximum": 1_000_000}, "^[0-9]"),
 )
+MULTIPLIER = Scalar(
+    "a number of more than 0 and at most 1000 with at most 6 decimals, such as 1.5",
+    _multiplier,
+    number({"type": "number", "exclusiveMinimum": 0, "maximum": MOST_TIMES}, "^[0-9]"),
+)
 SECONDS = Scalar(
     "seconds, more than 0 and at most 86400",
     _seconds,
     number({"type": "number", "exclusiveMinimum": 0, "maximum": 86_400}, "^[0-9]"),
+)
+SHORT = Scalar(
+    "seconds, more than 0 and at most 10",
+    _short,
+    number({"type": "number", "exclusiveMinimum": 0, "maximum": 10}, "^[0-9]"),
 )
 SIZE = Scalar(
     "a number of bytes such as 26214400 or 25MiB (KB, MB, GB, KiB, MiB, GiB)",
@@ -113,11 +155,13 @@ FLAG = Scalar(
     {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": f"^(true|false|yes|no|on|off)$|{REFERENCE}"}]},
 )
 MOMENT = text(_DATE, "a date such as 2027-01-01 or 2027-01-01T00:00:00Z", read=_moment)
+SPAN = text("|[0-9]{1,7}[smhd]?", "nothing or a span of at least an hour such as 90d or 24h", read=_span, blank=True)
 NAME = text("[A-Za-z0-9._-]{1,64}", "a name of 1 to 64 letters, digits, '.', '_' or '-'")
 MODEL = text(r"\S(.{0,198}\S)?", "a model's name or a pattern with *, ? or []", read=_printable)
 NETWORK = text(
     "[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?", "an address or a network such as 10.0.0.0/8 or 2001:db8::/32", read=_network
 )
+ZONE = text("[A-Za-z0-9_+/-]{1,64}", "a time zone such as Asia/Shanghai, Europe/Berlin or UTC", read=_zone)
 NOTE = text(".{0,500}", "at most 500 characters on one line", read=_printable, blank=True)
 HOST = text("[A-Za-z0-9.:_-]{1,253}", "a host name or IP address")
 ADDRESS = Scalar(
@@ -126,7 +170,10 @@ ADDRESS = Scalar(
     {"type": "string", "pattern": f"^https?://[^?#@]+$|{REFERENCE}"},
 )
 STORE_URL = text(
-    "|(rediss?|unix)://[!-~]+", "nothing or an address such as redis://host:6379/0", secret=True, blank=True
+    r"|(rediss?(\+(sentinel|cluster))?|unix)://[!-~]+",
+    "nothing or an address such as redis://host:6379/0",
+    secret=True,
+    blank=True,
 )
 PEPPER = text(
     "|.{16,4096}",

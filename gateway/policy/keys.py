@@ -41,7 +41,7 @@ class Caller:
     of choice; None means all. `expires` is in seconds since 1970. `versions` are of the key's and the team's record.
     `ips` are the networks that it may be used from, None means any. `previous` is the digest of the secret before the
     last rotation, good until `previous_until` (seconds since 1970); `outdated` tells that this caller still uses it,
-    and then it is `digest`.
+    and then it is `digest`. `exact`: no limit of theirs may ever be exceeded, see `policy/metering.py`.
     """
 
     kid: str
@@ -58,6 +58,7 @@ class Caller:
     previous: str = field(default="", repr=False)
     previous_until: float = 0.0
     outdated: bool = False
+    exact: bool = False
 
     def may_use_model(self, model: str) -> bool:
         """Whether key and team both allow this model."""

@@ -2,6 +2,8 @@
 
 A limit is a row `{measure, per, amount}`; a new measure is a row of MEASURES. Used and reserved are counted apart:
 a request passes when used + reserved + its own estimate stays within every limit of its key, team and upstream.
+Requests per minute and per hour are rates: a bucket of `burst` requests that fills up evenly by `amount` a period, so
+in any span of time at most burst + amount * span / period are let in.
 """
 
 import math
@@ -35,18 +37,20 @@ MEASURES: Mapping[str, Measure] = {
 _PER = {"": "", "total": " in all"}
 PERIODS = ("minute", "hour", "day", "month", "total")
 BURSTS = frozenset({"minute", "hour", ""})  # waiting helps; in the longer ones it is a quota that is used up
+RATES = frozenset({("requests", "minute"), ("requests", "hour")})
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """At most `amount` (in store units: micro-USD, milliseconds, characters, requests) of `measure` per `per`.
 
-    `per` is "" for concurrency.
+    `per` is "" for concurrency. `burst`: how many a rate lets in at once, 0 for as many as `amount`; see RATES.
     """
 
     measure: str
     per: str
     amount: int
+    burst: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Amounts:
     characters: int = 0
     requests: int = 1
 
+
+NOTHING = Amounts(requests=0)
 
 # For prices by token: what a second of audio or a character may come to, leaning high.
 # Sources: 1,000 audio tokens are billed for a minute of input, about 1,250 for a minute of speech.
@@ -126,7 +132,7 @@ def denied(denials: Sequence[Denial]) -> Refused:
     if _wait(first) == math.inf and first.asked > limit.amount:
         return Refused("over_limit", words)
     if limit.per in BURSTS:
-        seconds = max(1.0, (first.wait_ms or 1000) / 1000)
+        seconds = (first.wait_ms or 1000) / 1000
         return Refused(
             "rate_limit", {**words, "wait": duration(seconds)}, retry_after=seconds, headers=_headers(limit, seconds)
         )

@@ -5,12 +5,16 @@ that was sent), `estimate` (leaning high, when nothing else was to be had), `non
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from gateway.audio.request import AudioRequest
 from gateway.audio.usage import Usage
-from gateway.policy.limits import estimated
+from gateway.policy.limits import Amounts, estimated
 from gateway.policy.pricing import Price, by_tokens
 
+# What becomes of a reservation that nobody came back for: it is charged; given back; or given back and marked, for an
+# operator to see to. Each is recorded.
+Expiry = Literal["charge", "refund", "mark"]
 TOLERANCE = 0.05
 UNUSED = Usage(seconds=0.0)
 
@@ -26,9 +30,18 @@ class Metered:
 
 def wants_counting(request: AudioRequest, said: Usage) -> bool:
     """Whether the upload's packets have to be counted: the answer said nothing, or not what the file's header says."""
-    if request.endpoint.reader != "form":
+    if request.endpoint.reader != "form" or request.seconds_from == "packets":
         return False
     return said.seconds is None or (request.seconds_from == "header" and _differ(said.seconds, request.seconds))
+
+
+def charged(cost: Amounts, held: Amounts, *, exact: bool) -> Amounts:
+    """What the caller is charged where the operator pays `cost`: an exact key never more than was held for it."""
+    if not exact:
+        return cost
+    return replace(
+        cost, usd=min(cost.usd, held.usd), ms=min(cost.ms, held.ms), characters=min(cost.characters, held.characters)
+    )
 
 
 def metered(request: AudioRequest, said: Usage, *, counted: float | None, price: Price) -> Metered:

@@ -1,6 +1,7 @@
 """How limits, times and spans are written where people and programs read and write them. Pure.
 
-A limit in one word is `usd/month=20`, or `concurrency=4`; amounts are in the units of the configuration file.
+A limit in one word is `usd/month=20`, `requests/minute=60,burst=10` or `concurrency=4`; amounts are in the units of the
+configuration file.
 """
 
 import re
@@ -9,7 +10,7 @@ from decimal import Decimal
 
 from gateway.policy.limits import MEASURES, Limit
 
-_LIMIT = re.compile(r"([a-z_]+)(?:/([a-z]+))?=(\S+)")
+_LIMIT = re.compile(r"([a-z_]+)(?:/([a-z]+))?=(\S+?)(?:,burst=(\S+))?")
 _SPAN = re.compile(r"([0-9]{1,7})([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -25,16 +26,19 @@ def told(measure: str, amount: int) -> str | int | float:
 def limit_word(limit: Limit) -> str:
     """A limit in one word, as `read_limit` reads it."""
     per = f"/{limit.per}" if limit.per else ""
-    return f"{limit.measure}{per}={told(limit.measure, limit.amount)}"
+    burst = f",burst={limit.burst}" if limit.burst else ""
+    return f"{limit.measure}{per}={told(limit.measure, limit.amount)}{burst}"
 
 
 def read_limit(word: str) -> dict[str, str]:
-    """The texts `measure`, `per` and `amount` of a limit in one word; nothing is checked. Raises ValueError."""
+    """The texts `measure`, `per`, `amount`, `burst` of a limit in one word; nothing is checked. Raises ValueError."""
     match = _LIMIT.fullmatch(word)
     if match is None:
-        raise ValueError(f"expected a limit such as usd/month=20 or concurrency=4, got '{word}'")
-    per = {"per": match[2]} if match[2] else {}
-    return {"measure": match[1], **per, "amount": match[3]}
+        raise ValueError(
+            f"expected a limit such as usd/month=20, requests/minute=60,burst=10 or concurrency=4, got '{word}'"
+        )
+    found = {"measure": match[1], "per": match[2], "amount": match[3], "burst": match[4]}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def moment(seconds: float) -> str:

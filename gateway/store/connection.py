@@ -1,32 +1,43 @@
-"""The client, the scripts and the names of keys.
+"""Asking the store: the scripts, the names of keys, how long an answer may take and what a missing one means.
 
 Every key stands under one hash tag, so that a request's scopes are in one slot. Retries are ours: the library's
 would repeat writes whose answer was lost.
+
+What a request waits for takes its turn, so that a burst waits for connections and not for the store; then it has
+`timeout` in all: for finding and reaching the server, for the answer, whatever part of it is slow. Where the store
+hangs, those in front are given up, the breaker opens, and those behind them learn it at once. It is asked again only if
+a connection broke, never when time is up. A call that is
+given up closes its connection (the library does so wherever it is cancelled), so no later call reads its answer. All
+else, which nobody waits for, has link.PATIENCE for each of these.
 """
 
+import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from importlib.resources import files
 from time import monotonic
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.errors import SetupError, refuse
+from gateway.config.model import Store
+from gateway.errors import refuse
 from gateway.metrics import Metrics
 from gateway.policy.breaker import Breaker, answered, asked
+from gateway.store.deadline import within
+from gateway.store.link import PATIENCE, Link, link
+from gateway.store.shards import TAG, place, tags
 
-TAG = "{ag}"
-CONNECT_TIMEOUT = 1.0
-ANSWER_TIMEOUT = 1.0
-POOL_TIMEOUT = 0.5
-CONNECTIONS = 64
+HURRIED = frozenset({"admit", "switch", "find", "lease", "grant"})
+"""What a request waits for."""
+
+# The server can serve nobody now, whatever it is asked.
+_UNABLE = re.compile(r"(READONLY|LOADING|BUSY|MISCONF|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN|MOVED|ASK|OOM)\b")
 
 
 def name(*parts: str) -> str:
@@ -37,8 +48,16 @@ def name(*parts: str) -> str:
 @cache
 def script_text(script: str) -> str:
     """A script of `lua/` as it is sent: the shared part, then its own."""
-    folder = files("gateway.store") / "lua"
-    return (folder / "scope.lua").read_text() + "\n" + (folder / f"{script}.lua").read_text()
+    return shared_text() + "\n" + _text(script)
+
+
+def shared_text() -> str:
+    """What is put in front of every script."""
+    return _text("calendar") + "\n" + _text("scope")
+
+
+def _text(script: str) -> str:
+    return (files("gateway.store") / "lua" / f"{script}.lua").read_text()
 
 
 @cache
@@ -48,25 +67,42 @@ def script_sha(script: str) -> str:
 
 
 class Connection:
-    """One store, reached by URL (`redis://`, `rediss://` or `unix://`)."""
+    """One store, reached by URL (see `target.py`). `timeout`: seconds that a request may wait for one call.
 
-    def __init__(self, url: str, metrics: Metrics) -> None:
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=CONNECTIONS,
-                timeout=POOL_TIMEOUT,
-                socket_connect_timeout=CONNECT_TIMEOUT,
-                socket_timeout=ANSWER_TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-                decode_responses=True,
+    `tag` is in the name of every key. `way`: how to get there, where that is known. Raises SetupError for a URL that
+    cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        metrics: Metrics,
+        *,
+        timeout: float = PATIENCE,
+        shards: int = 1,
+        tag: str = TAG,
+        way: Link | None = None,
+    ) -> None:
+        self.tag = tag
+        self.link = way or link(url, tag)
+        self.shards: tuple[Connection, ...] = (self,)
+        if shards > 1:
+            self.shards = tuple(
+                type(self)(url, metrics, timeout=timeout, tag=one, way=self.link.beside(one)) for one in tags(shards)
             )
-            pool.connection_class(**pool.connection_kwargs)  # finds options that nobody knows; connects nowhere
-        except (TypeError, ValueError):  # their words may repeat the password
-            raise SetupError("store.url cannot be read; write redis://host:port, rediss://… or unix:///path") from None
-        self.client: Redis = Redis(connection_pool=pool)
+        self.client: Redis = self.link.client
+        self._timeout = timeout
         self._metrics = metrics
-        self._breaker = Breaker()
+        # One for what requests wait for, one for all else: a store can be too slow for the first and do for the other.
+        self._breakers: dict[bool, Breaker] = {}
+
+    def name(self, *parts: str) -> str:
+        """The full name of a key in this shard."""
+        return ":".join((self.tag, *parts))
+
+    def of(self, team: str) -> "Connection":
+        """The shard of a team."""
+        return self.shards[place(team, len(self.shards))]
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
         """Run a script, sending its text where the server does not know it yet.
@@ -77,58 +113,92 @@ class Connection:
         async with self.asking(script):
             try:
                 return await self._evaluate(script, keys, args)
-            except (RedisConnectionError, RedisTimeoutError):
-                if self._breaker.tripped:
+            except RedisConnectionError:
+                if self._breaker(script in HURRIED).tripped:
                     raise
                 return await self._evaluate(script, keys, args)
 
     @asynccontextmanager
     async def asking(self, what: str) -> AsyncIterator[None]:
         """Around any call to the store: the breaker in front, the metrics behind. Raises Refused("store_down")."""
-        started = monotonic()
-        if not self._breaker.may_ask(started):
-            raise refuse("store_down", retry_after=1)
-        self._breaker = asked(self._breaker, started)
-        try:
+        hurried = what in HURRIED
+        async with self.link.turns if hurried else nullcontext(), self._asking(what, hurried=hurried):
             yield
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            self._breaker = answered(self._breaker, ok=False, now=monotonic())
+
+    @asynccontextmanager
+    async def _asking(self, what: str, *, hurried: bool) -> AsyncIterator[None]:
+        started, breaker = monotonic(), self._breaker(hurried)
+        if not breaker.may_ask(started):
+            raise refuse("store_down", retry_after=1)
+        self._breakers[hurried] = asked(breaker, started)
+        try:
+            async with within(self._timeout if hurried else None):
+                yield
+        except (RedisConnectionError, RedisTimeoutError, TimeoutError) as error:
+            self._heard(hurried, ok=False)
             self._metrics.store_failed(what)
             raise refuse("store_down", retry_after=1) from error
         except RedisError as error:  # the store answers, with an error of its own
-            self._breaker = answered(self._breaker, ok=True, now=monotonic())
+            self._heard(hurried, ok=True)
             self._metrics.store_failed(what)
-            raise refuse("store_down", retry_after=1) from error
+            raise refuse("store_down", retry_after=1) from _cause(error)
         else:
-            self._breaker = answered(self._breaker, ok=True, now=monotonic())
+            self._heard(hurried, ok=True)
         finally:
             self._metrics.store_answered(what, monotonic() - started)
 
     @property
     def away(self) -> bool:
-        """Whether the store was away when it was asked last."""
-        return self._breaker.tripped
+        """Whether the store did not answer requests when they asked last."""
+        return self._breaker(True).tripped
+
+    def _breaker(self, hurried: bool) -> Breaker:
+        return self._breakers.get(hurried, Breaker())
+
+    def _heard(self, hurried: bool, *, ok: bool) -> None:
+        self._breakers[hurried] = answered(self._breaker(hurried), ok=ok, now=monotonic())
 
     async def run_id(self) -> str:
-        """Which server this is: another one after a restart or a failover. Raises Refused (503)."""
-        async with self.asking("info"):
-            found = await self.client.info("server")
-        return str(found["run_id"])
+        """Which servers these are: others after a restart or a failover. Raises Refused (503)."""
+        found = []
+        for shard in self.shards:
+            async with shard.asking("info"):
+                found.append(str((await shard.client.info("server"))["run_id"]))
+        return " ".join(found)
+
+    async def alive(self) -> bool:
+        """Whether the store answers now."""
+        try:
+            for one in {self, *self.shards}:
+                async with asyncio.timeout(self._timeout):
+                    await one.client.ping()
+        except (RedisError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        for way in {one.link for one in (self, *self.shards)}:
+            await way.close()
 
     async def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
         try:
             return await self.client.evalsha(script_sha(script), len(keys), *keys, *args)
         except NoScriptError:
             return await self.client.eval(script_text(script), len(keys), *keys, *args)
+        except AskError as error:  # a cluster is moving our slot
+            if isinstance(error, MovedError):
+                raise
+            return await self.link.ask(error, "EVAL", script_text(script), len(keys), *keys, *args)
 
-    async def alive(self) -> bool:
-        """Whether the store answers now."""
-        try:
-            return bool(await self.client.ping())
-        except RedisError:
-            return False
 
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self.client.aclose()
-        await self.client.connection_pool.aclose()
+def opened(store: Store, url: str, metrics: Metrics) -> Connection:
+    """The connection that a configuration asks for, to the server at `url`. Raises SetupError."""
+    return Connection(url, metrics, timeout=store.timeout, shards=store.shards)
+
+
+def _cause(error: RedisError) -> RedisError:
+    """Why it was refused: a ResponseError is about what was asked, any other about the server."""
+    if isinstance(error, ResponseError) and _UNABLE.match(f"{error.status_code or ''} {error}".lstrip()):
+        return RedisConnectionError(str(error))
+    return error

@@ -3,7 +3,8 @@
 One SQLite file per process, in write-ahead mode and synced in full, so that what was written survives the power.
 A file whose process is gone is adopted by any other of the same host. Rows that the store has taken stay for KEEP
 seconds: a store that fails over, or starts from an old copy, may have forgotten them, and gets them again. Sending
-twice is harmless, a settlement is applied once.
+twice is harmless, a settlement is applied once: the store knows what it took for a day. What was sent and not answered
+for longer than that is not sent again, lest it be charged twice; it stays in the file for an operator to look at.
 """
 
 import asyncio
@@ -22,10 +23,14 @@ from typing import TypeVar
 
 from gateway.errors import SetupError
 from gateway.policy.limits import Amounts
-from gateway.store.usage import Settlement
+from gateway.store.usage import SETTLED_TTL, Settlement, Spent
 
 KEEP = 600.0
-TABLE = "CREATE TABLE IF NOT EXISTS owed (rid TEXT PRIMARY KEY, body TEXT NOT NULL, taken REAL)"
+KNOWN = SETTLED_TTL - 3600.0  # so long after its request began a settlement may be sent again
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS settlements "
+    "(rid TEXT PRIMARY KEY, body TEXT NOT NULL, began REAL, tries INTEGER, taken REAL)"
+)
 T = TypeVar("T")
 
 
@@ -64,30 +69,47 @@ class Journal:
     async def taken(self, rids: Sequence[str]) -> None:
         """The store has these."""
         now = self._clock()
-        await self._do(lambda: self._write("UPDATE owed SET taken = ? WHERE rid = ?", [(now, rid) for rid in rids]))
+        await self._do(
+            lambda: self._write("UPDATE settlements SET taken = ? WHERE rid = ?", [(now, rid) for rid in rids])
+        )
 
     async def owed(self, limit: int) -> list[Settlement]:
-        """What the store does not have yet, oldest first (ids sort by time)."""
-        rows = await self._do(
-            lambda: self._base.execute(
-                "SELECT body FROM owed WHERE taken IS NULL ORDER BY rid LIMIT ?", (limit,)
-            ).fetchall()
+        """What the store does not have yet, first what was tried least, then oldest first (ids sort by time)."""
+        query = (
+            "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT ?"
         )
+        rows = await self._do(lambda: self._base.execute(query, (self._clock() - KNOWN, limit)).fetchall())
         return [_read(body) for (body,) in rows]
+
+    async def sending(self, rids: Sequence[str]) -> None:
+        """These are sent now once more; what was just written down counts as sent from the start."""
+        statement = "UPDATE settlements SET tries = tries + 1 WHERE rid = ?"
+        await self._do(lambda: self._write(statement, [(rid,) for rid in rids]))
+
+    async def unsent(self, rids: Sequence[str]) -> None:
+        """These were not sent after all."""
+        statement = "UPDATE settlements SET tries = max(0, tries - 1) WHERE rid = ?"
+        await self._do(lambda: self._write(statement, [(rid,) for rid in rids]))
+
+    async def stuck(self) -> int:
+        """How many are not sent again: tried, and too old for the store to know whether it took them."""
+        query = "SELECT count(*) FROM settlements WHERE taken IS NULL AND tries > 0 AND began <= ?"
+        return int(await self._do(lambda: self._base.execute(query, (self._clock() - KNOWN,)).fetchone()[0]))
 
     async def count(self) -> int:
         """How many the store does not have yet."""
-        query = "SELECT count(*) FROM owed WHERE taken IS NULL"
+        query = "SELECT count(*) FROM settlements WHERE taken IS NULL"
         return int(await self._do(lambda: self._base.execute(query).fetchone()[0]))
 
     async def send_again(self) -> None:
         """The store may have forgotten what it took lately: all of it is owed once more."""
-        await self._do(lambda: self._write("UPDATE owed SET taken = NULL WHERE taken > ?", [(self._clock() - KEEP,)]))
+        late = self._clock() - KEEP
+        await self._do(lambda: self._write("UPDATE settlements SET taken = NULL WHERE taken > ?", [(late,)]))
 
     async def tidy(self) -> None:
         """Forget what was taken long ago, and take over the files of processes that are gone."""
         old = self._clock() - KEEP
-        await self._do(lambda: self._write("DELETE FROM owed WHERE taken <= ?", [(old,)]))
+        await self._do(lambda: self._write("DELETE FROM settlements WHERE taken <= ?", [(old,)]))
         await self._do(self._adopt)
 
     async def close(self) -> None:
@@ -105,9 +127,11 @@ class Journal:
     async def _flush(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            rows = [(one.rid, json.dumps(asdict(one))) for one, _ in batch]
+            rows = [(one.rid, json.dumps(asdict(one)), one.began) for one, _ in batch]
             try:
-                await self._do(partial(self._write, "INSERT OR IGNORE INTO owed VALUES (?, ?, NULL)", rows))
+                await self._do(
+                    partial(self._write, "INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, 1, NULL)", rows)
+                )
             except sqlite3.Error as error:
                 for _, written in batch:
                     if not written.done():
@@ -129,13 +153,13 @@ class Journal:
                 if not mine:
                     continue
                 other = _connect(path)
-                rows = other.execute("SELECT rid, body, taken FROM owed").fetchall()
+                rows = other.execute("SELECT rid, body, began, tries, taken FROM settlements").fetchall()
                 other.close()
-                self._write("INSERT OR IGNORE INTO owed VALUES (?, ?, ?)", rows)
+                self._write("INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, ?, ?)", rows)
                 _remove(path)
 
     def _close(self) -> None:
-        (left,) = self._base.execute("SELECT count(*) FROM owed").fetchone()
+        (left,) = self._base.execute("SELECT count(*) FROM settlements").fetchone()
         self._base.close()
         if not left:
             _remove(self._path)
@@ -175,4 +199,6 @@ def _remove(path: Path) -> None:
 
 def _read(body: str) -> Settlement:
     facts = json.loads(body)
-    return Settlement(**{**facts, "used": Amounts(**facts["used"])})
+    failed = tuple(Spent(one["upstream"], Amounts(**one["amounts"])) for one in facts["failed"])
+    amounts = {field: Amounts(**facts[field]) for field in ("used", "cost")}
+    return Settlement(**{**facts, **amounts, "failed": failed})

@@ -13,13 +13,14 @@ from gateway.config.model import Config, Key, Team
 from gateway.errors import Refused, SetupError, refuse
 from gateway.policy.keys import DRAW_BYTES, Caller, Presented, check_holder, digest, mint, networks, parse
 from gateway.policy.limits import Limit
-from gateway.store.connection import Connection, name
-from gateway.store.limits import upstream_key
+from gateway.store.connection import Connection
+from gateway.store.grants import divided
+from gateway.store.limits import limits_text
 from gateway.store.records import key_facts, limits_json, read_names, team_facts
 
 REMEMBERED = 10_000
 LOOKS = 5
-_KEY_FIELDS = ("name", "team", "kh", "st", "exp", "v", "models", "upstreams", "ips", "kh2", "kh2x")
+_KEY_FIELDS = ("name", "team", "kh", "st", "exp", "v", "models", "upstreams", "ips", "kh2", "kh2x", "exact")
 _TEAM_FIELDS = ("v", "models", "upstreams")
 
 
@@ -79,36 +80,71 @@ class Keys:
         at once, so that none is lost when a later step fails. Numbers already counted stay, and what operators made
         is left alone. Raises Refused (503), SetupError where a name of theirs is declared.
         """
+        await self._fix_shards()
         for upstream, limits in config.upstream_limits.items():
-            await self._write(upstream, [upstream_key(upstream)], limits, {})
+            await self._declare_upstream(upstream, limits)
         for team in config.teams.values():
             await self.declare_team(team)
         await self._drop_other_teams(config)
         minted: list[Minted] = []
-        kids: set[str] = set()
+        kids: set[tuple[str, str]] = set()
         for key in config.keys.values():
-            if key.text is None and (made := await self._mint(key.name)) is not None:
+            shard = self._connection.of(key.team)
+            if key.text is None and (made := await self._mint(shard, key.name)) is not None:
                 minted.append(made)
                 tell(made)
-            kids.add(await self._declare_key(key))
+            kids.add((shard.tag, await self._declare_key(shard, key)))
         await self._forget_others(kids)
         self._seen.clear()
         return minted
 
     async def declare_team(self, team: Team) -> None:
         """Write a team of the configuration. Raises Refused (503), SetupError where operators made one of its name."""
-        keys = [name("t", team.name), name("teams"), name("audit")]
-        if await self._write(team.name, keys, team.limits, {"origin": "config", **team_facts(team)}) == "admin":
+        shard = self._connection.of(team.name)
+        keys = [shard.name("t", team.name), shard.name("teams"), shard.name("audit")]
+        facts = {"origin": "config", **team_facts(team)}
+        if await self._write(shard, team.name, keys, rows=limits_json(team.limits), facts=facts) == "admin":
             raise SetupError(f"teams.{team.name}: a team of this name was made by hand; choose another in the file.")
 
-    async def _read(self, kid: str) -> Caller | None:
-        async with self._connection.asking("find"):
-            key = await self._connection.client.hmget(name("k", kid), _KEY_FIELDS)
+    async def _fix_shards(self) -> None:
+        """Their number is written down at the first start: with another one nothing would be found."""
+        count = len(self._connection.shards)
+        async with self._connection.asking("names"):
+            await self._connection.client.set(self._connection.name("shards"), count, nx=True)
+            found = int(await self._connection.client.get(self._connection.name("shards")) or 0)
+        if found != count:
+            raise SetupError(
+                f"The store was set up with store.shards: {found}, and that cannot be changed; write {found}, or use "
+                "another store."
+            )
+
+    async def _declare_upstream(self, upstream: str, limits: Sequence[Limit]) -> None:
+        rows = limits_json(limits)
+        await self._write(self._connection, upstream, [self._connection.name("u", upstream)], rows=rows, facts={})
+        if len(self._connection.shards) > 1:
+            rows = json.dumps(limits_text(divided(limits, len(self._connection.shards)), drawn=True))
+            for shard in self._connection.shards:
+                await self._write(shard, upstream, [shard.name("u", upstream)], rows=rows, facts={})
+
+    async def _facts(self, kid: str) -> tuple[Connection, dict[str, str | None]] | None:
+        """The record of a key and where it stands; a key that has changed its shard is revoked in the old one."""
+        found = []
+        for shard in self._connection.shards:
+            async with shard.asking("find"):
+                key = await shard.client.hmget(shard.name("k", kid), _KEY_FIELDS)
             facts = dict(zip(_KEY_FIELDS, cast("list[str | None]", key), strict=True))
-            if facts["kh"] is None:
-                return None
-            pipe = self._connection.client.pipeline(transaction=False)
-            pipe.hmget(name("t", facts["team"] or ""), _TEAM_FIELDS)
+            if facts["kh"] is not None:
+                found.append((shard, facts))
+        return min(found, key=lambda one: one[1]["st"] != "active", default=None)
+
+    async def _read(self, kid: str) -> Caller | None:
+        if (known := await self._facts(kid)) is None:
+            return None
+        shard, facts = known
+        assert facts["kh"] is not None
+        async with shard.asking("find"):
+            pipe = shard.client.pipeline(transaction=False)
+            pipe.hmget(shard.name("t", facts["team"] or ""), _TEAM_FIELDS)
             pipe.time()
             found, clock = await pipe.execute()
         team = dict(zip(_TEAM_FIELDS, cast("list[str | None]", found), strict=True))
@@ -128,33 +164,35 @@ class Keys:
             ips=None if ips is None else networks(ips),
             previous=(facts["kh2"] or "") if until > int(clock[0]) + int(clock[1]) / 1_000_000 else "",
             previous_until=until,
+            exact=bool(facts["exact"]),
         )
 
-    async def _mint(self, key: str) -> Minted | None:
+    async def _mint(self, shard: Connection, key: str) -> Minted | None:
         """A new key for a name that has none that works; of replicas that start at once one makes it."""
-        client = self._connection.client
-        async with self._connection.asking("names"):
-            kid = cast("str | None", await client.hget(name("names"), key)) or ""
-            if kid and await client.hexists(name("k", kid), "kh"):
+        async with shard.asking("names"):
+            kid = cast("str | None", await shard.client.hget(shard.name("names"), key)) or ""
+            if kid and await shard.client.hexists(shard.name("k", kid), "kh"):
                 return None
         text = mint(secrets.token_bytes(DRAW_BYTES))
         new = parse(text).kid
         args = [key, kid, new, self.digest(text), text[-4:]]
-        made = await self._connection.run("mint", [name("names"), name("k", new)], args)
+        made = await shard.run("mint", [shard.name("names"), shard.name("k", new)], args)
         return Minted(key, text) if made else None
 
-    async def _declare_key(self, key: Key) -> str:
+    async def _declare_key(self, shard: Connection, key: Key) -> str:
         facts = {"origin": "config", **key_facts(key)}
         if key.text is not None:
             facts |= {"kh": self.digest(key.text), "end": key.text[-4:]}
         rows = limits_json(key.limits)
         for _ in range(LOOKS):
-            async with self._connection.asking("names"):
-                had = cast("str | None", await self._connection.client.hget(name("names"), key.name)) or ""
+            async with shard.asking("names"):
+                had = cast("str | None", await shard.client.hget(shard.name("names"), key.name)) or ""
             kid = had if key.text is None else parse(key.text).kid
-            keys = [name("k", kid), name("names"), name("declared"), name("k", had or kid), name("audit")]
-            answer = await self._connection.run(
-                "declare_key", keys, [rows, key.name, kid, had, _version(rows, facts), *_pairs(facts)]
+            scopes = [shard.name("k", kid), shard.name("names"), shard.name("declared"), shard.name("k", had or kid)]
+            answer = await shard.run(
+                "declare_key",
+                [*scopes, shard.name("audit")],
+                [rows, key.name, kid, had, _version(rows, facts), *_pairs(facts)],
             )
             if answer == "ok":
                 return kid
@@ -162,31 +200,34 @@ class Keys:
                 raise SetupError(f"keys.{key.name}: a key of this name or id was made by hand; choose another one.")
         raise refuse("store_down", retry_after=1)
 
-    async def _forget_others(self, kids: set[str]) -> None:
-        async with self._connection.asking("names"):
-            declared = cast("set[str]", await self._connection.client.smembers(name("declared")))
-            names = cast("dict[str, str]", await self._connection.client.hgetall(name("names")))
-        called = {kid: key for key, kid in names.items()}
-        for kid in declared - kids:
-            keys = [name("audit"), name("k", kid), name("declared")]
-            args = ["config", "keys.revoke", called.get(kid, kid), kid, "revoked", "config"]
-            await self._connection.run("revoke", keys, args)
+    async def _forget_others(self, kids: set[tuple[str, str]]) -> None:
+        for shard in self._connection.shards:
+            async with shard.asking("names"):
+                declared = cast("set[str]", await shard.client.smembers(shard.name("declared")))
+                names = cast("dict[str, str]", await shard.client.hgetall(shard.name("names")))
+            called = {kid: key for key, kid in names.items()}
+            for kid in (one for one in declared if (shard.tag, one) not in kids):
+                keys = [shard.name("audit"), shard.name("k", kid), shard.name("declared")]
+                args = ["config", "keys.revoke", called.get(kid, kid), kid, "revoked", "config"]
+                await shard.run("revoke", keys, args)
 
     async def _drop_other_teams(self, config: Config) -> None:
         """Teams that the file no longer names: keys that operators made in them go on as they are."""
-        async with self._connection.asking("names"):
-            teams = cast("dict[str, str]", await self._connection.client.hgetall(name("teams")))
-            others = [team for team in teams if team not in config.teams]
-            found = {team: await self._connection.client.hmget(name("t", team), ["origin", "st"]) for team in others}
-        for team, (origin, state) in found.items():
-            if (origin, state) == ("config", "active"):
-                args = ["config", "teams.drop", team, team, "dropped", "config"]
-                await self._connection.run("revoke", [name("audit"), name("t", team)], args)
+        for shard in self._connection.shards:
+            async with shard.asking("names"):
+                teams = cast("dict[str, str]", await shard.client.hgetall(shard.name("teams")))
+                others = [team for team in teams if team not in config.teams]
+                found = {team: await shard.client.hmget(shard.name("t", team), ["origin", "st"]) for team in others}
+            for team, (origin, state) in found.items():
+                if (origin, state) == ("config", "active"):
+                    args = ["config", "teams.drop", team, team, "dropped", "config"]
+                    await shard.run("revoke", [shard.name("audit"), shard.name("t", team)], args)
 
-    async def _write(self, called: str, keys: Sequence[str], limits: Sequence[Limit], facts: Mapping[str, str]) -> str:
-        rows = limits_json(limits)
-        args = [rows, called, _version(rows, facts), *_pairs(facts)]
-        return str(await self._connection.run("declare", keys, args))
+    @staticmethod
+    async def _write(
+        shard: Connection, called: str, keys: Sequence[str], *, rows: str, facts: Mapping[str, str]
+    ) -> str:
+        return str(await shard.run("declare", keys, [rows, called, _version(rows, facts), *_pairs(facts)]))
 
 
 def _pairs(facts: Mapping[str, str]) -> list[str]:

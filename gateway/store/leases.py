@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from gateway.policy.ids import began
-from gateway.policy.limits import Amounts
-from gateway.store.connection import Connection, name
-from gateway.store.limits import LEASE_MS, upstream_key
+from gateway.policy.keys import Caller
+from gateway.policy.limits import NOTHING, Amounts
+from gateway.policy.metering import Expiry
+from gateway.store.connection import Connection
+from gateway.store.limits import LEASE_MS
 from gateway.store.usage import DAYS_TTL, HOURS_TTL, SETTLED_TTL, Settlement, hour_and_day, written
 
-Policy = Literal["charge", "refund"]
 AT_ONCE = 100  # reservations that one round of reaping looks at
 
 
@@ -33,41 +33,48 @@ class Leases:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def renew(self, running: Mapping[str, str]) -> dict[str, str]:
-        """Extend the leases of running requests (request id to key id).
+    async def renew(self, running: Mapping[str, Caller]) -> dict[str, str]:
+        """Extend the leases of running requests (request id to caller).
 
         Returns the state of each one's key: "active", or why it should end ("revoked", "expired", "gone"); "lost"
         where the reservation is no longer there. Raises Refused (503).
         """
-        if not running:
-            return {}
-        keys = [name("leases"), *(name("k", kid) for kid in running.values())]
-        answer = await self._connection.run("renew", keys, [LEASE_MS, *running])
-        assert isinstance(answer, list)
-        return dict(zip(running, map(str, answer), strict=True))
+        found: dict[str, str] = {}
+        by_shard: dict[Connection, list[str]] = {}
+        for rid, caller in running.items():
+            by_shard.setdefault(self._connection.of(caller.team), []).append(rid)
+        for shard, rids in by_shard.items():
+            keys = [shard.name("leases"), *(shard.name("k", running[rid].kid) for rid in rids)]
+            answer = await shard.run("renew", keys, [LEASE_MS, *rids])
+            assert isinstance(answer, list)
+            found |= zip(rids, map(str, answer), strict=True)
+        return found
 
-    async def reap(self, policy: Policy) -> list[Expired]:
+    async def reap(self, policy: Expiry) -> list[Expired]:
         """End reservations whose lease has run out, by `policy`; returns those it ended. Raises Refused (503)."""
-        rows = await self._connection.run("expired", [name("leases"), name("held")], [AT_ONCE])
-        assert isinstance(rows, list)
-        return [one for one in map(_expired, rows) if await self._end(one, policy)]
+        ended: list[Expired] = []
+        for shard in self._connection.shards:
+            rows = await shard.run("expired", [shard.name("leases"), shard.name("held")], [AT_ONCE])
+            assert isinstance(rows, list)
+            ended += [one for one in map(_expired, rows) if await self._end(shard, one, policy)]
+        return ended
 
-    async def _end(self, one: Expired, policy: Policy) -> bool:
+    async def _end(self, shard: Connection, one: Expired, policy: Expiry) -> bool:
         settlement = _settlement(one, policy)
         hour, day = hour_and_day(settlement.began)
         keys = [
-            name("k", one.kid),
-            name("t", one.team),
-            upstream_key(one.upstream),
-            name("leases"),
-            name("held"),
-            name("expired", hour),
-            name("hour", hour),
-            name("day", day),
-            name("usage"),
+            shard.name("k", one.kid),
+            shard.name("t", one.team),
+            shard.name("u", one.upstream),
+            shard.name("leases"),
+            shard.name("held"),
+            shard.name("expired", hour),
+            shard.name("hour", hour),
+            shard.name("day", day),
+            shard.name("usage"),
         ]
         args = [one.rid, one.upstream, policy, SETTLED_TTL, HOURS_TTL, DAYS_TTL, *written(settlement)]
-        return bool(await self._connection.run("reap", keys, args))
+        return bool(await shard.run("reap", keys, args))
 
 
 def _expired(row: Sequence[object]) -> Expired:
@@ -76,15 +83,15 @@ def _expired(row: Sequence[object]) -> Expired:
     return Expired(rid, key.rpartition(":")[2], team.rpartition(":")[2], upstream, held, model, route)
 
 
-def _settlement(one: Expired, policy: Policy) -> Settlement:
+def _settlement(one: Expired, policy: Expiry) -> Settlement:
     """The record of a request that nobody came back for."""
-    used = one.held if policy == "charge" else Amounts(requests=0)
+    used = one.held if policy == "charge" else NOTHING
     start = began(one.rid)
     record = {
         "id": one.rid,
         "at": f"{start:.3f}",
         "route": one.route,
-        "error": "expired",
+        "error": "unsettled" if policy == "mark" else "expired",
         "key": one.kid,
         "team": one.team,
         "model": one.model,
@@ -93,8 +100,10 @@ def _settlement(one: Expired, policy: Policy) -> Settlement:
         "characters": str(used.characters),
         "source": "estimate" if policy == "charge" else "none",
         "cost_micro_usd": str(used.usd),
+        "upstream_micro_usd": str(used.usd),
+        "reserved_micro_usd": str(one.held.usd),
     }
-    sums = {"requests": 1, "errors": 1, "usd": used.usd, "ms": used.ms, "characters": used.characters}
+    sums = {"requests": 1, "errors": 1, "usd": used.usd, "cost": used.usd, "ms": used.ms, "characters": used.characters}
     return Settlement(
         rid=one.rid,
         kid=one.kid,
@@ -104,6 +113,7 @@ def _settlement(one: Expired, policy: Policy) -> Settlement:
         route=one.route,
         began=start,
         used=used,
+        cost=used,
         sums=sums,
         record=record,
     )

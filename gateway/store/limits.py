@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from gateway.errors import refuse
 from gateway.policy.keys import Caller, Presented, refused_state
-from gateway.policy.limits import MEASURES, PERIODS, Amounts, Denial, Limit, denied
-from gateway.store.connection import Connection, name
+from gateway.policy.limits import MEASURES, PERIODS, RATES, Amounts, Denial, Limit, denied
+from gateway.store.connection import Connection
+from gateway.store.grants import Grants
 
 # Gateways renew the leases of what they run every few seconds; what is not renewed is gone with its gateway.
 LEASE_MS = 60_000
+FILLS = 20  # times that a shard asks for more before a request is refused for an upstream's limit
 _MEASURES = tuple(MEASURES)
 
 
@@ -55,6 +58,7 @@ class Limits:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._grants = Grants(connection)
 
     async def admit(
         self,
@@ -70,10 +74,10 @@ class Limits:
 
         `told` is for the record that others write should this gateway die. Raises Refused (401, 429, 503), Stale.
         """
-        keys = [*_scopes(caller), name("leases"), name("held"), *_upstreams(offers)]
+        shard = self._connection.of(caller.team)
+        keys = [*_scopes(shard, caller), shard.name("leases"), shard.name("held"), *_upstreams(shard, offers)]
         args: list[str | int] = [rid, caller.digest, *caller.versions, LEASE_MS, "peek" if peek else "admit"]
-        answer = await self._connection.run("admit", keys, [*args, *_rows(offers), told["model"], told["route"]])
-        assert isinstance(answer, list)
+        answer = await self._ask(shard, "admit", keys, [*args, *_rows(offers), told["model"], told["route"]])
         word = answer[0]
         if word == "ok":
             limit, remaining, reset, window, left = (int(number) for number in answer[2:7])
@@ -90,34 +94,40 @@ class Limits:
 
         Raises Refused (503).
         """
-        keys = [*_scopes(caller), name("held"), upstream_key(held), *_upstreams(offers)]
-        answer = await self._connection.run("switch", keys, [rid, held, *_rows(offers)])
-        assert isinstance(answer, list)
+        shard = self._connection.of(caller.team)
+        keys = [*_scopes(shard, caller), shard.name("held"), shard.name("u", held), *_upstreams(shard, offers)]
+        answer = await self._ask(shard, "switch", keys, [rid, held, *_rows(offers)])
         return str(answer[1]) if answer[0] == "ok" else None
 
+    async def _ask(self, shard: Connection, script: str, keys: list[str], args: list[str | int]) -> list[Any]:
+        """The script's answer; where a shard only lacks a part of an upstream's quota, that is drawn first."""
+        for _ in range(FILLS):
+            answer = await shard.run(script, keys, args)
+            assert isinstance(answer, list)
+            if answer[0] != "full" or not await self._grants.fill(shard, answer[1:]):
+                return answer
+        raise refuse("store_down", retry_after=1)
 
-def upstream_key(upstream: str) -> str:
-    """Where an upstream's scope stands."""
-    return name("u", upstream)
 
-
-def limits_text(limits: Sequence[Limit]) -> list[object]:
-    """Limits as `declare.lua` takes them."""
+def limits_text(limits: Sequence[Limit], *, drawn: bool = False) -> list[object]:
+    """Limits as `declare.lua` takes them. `drawn`: several shards draw from these quotas."""
     most = min((limit.amount for limit in limits if not limit.per), default=0)
-    rows = [
-        [_MEASURES.index(limit.measure) + 1, PERIODS.index(limit.per) + 1, limit.amount]
-        for limit in limits
-        if limit.per
-    ]
-    return [most, *rows]
+    return [most, *(_row(limit, drawn) for limit in limits if limit.per)]
 
 
-def _scopes(caller: Caller) -> tuple[str, str]:
-    return name("k", caller.kid), name("t", caller.team)
+def _row(limit: Limit, drawn: bool) -> list[int | bool]:
+    row = [_MEASURES.index(limit.measure) + 1, PERIODS.index(limit.per) + 1, limit.amount]
+    if (limit.measure, limit.per) in RATES:
+        return [*row, limit.burst or limit.amount]
+    return [*row, False, True] if drawn else [*row]
 
 
-def _upstreams(offers: Sequence[Offer]) -> list[str]:
-    return [upstream_key(offer.upstream) for offer in offers]
+def _scopes(shard: Connection, caller: Caller) -> tuple[str, str]:
+    return shard.name("k", caller.kid), shard.name("t", caller.team)
+
+
+def _upstreams(shard: Connection, offers: Sequence[Offer]) -> list[str]:
+    return [shard.name("u", offer.upstream) for offer in offers]
 
 
 def _rows(offers: Sequence[Offer]) -> list[str | int]:

@@ -9,15 +9,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.config.model import Key, Team
+from gateway.config.model import UTC, Key, Team
 from gateway.policy.limits import Limit
+from gateway.policy.zones import offsets
 from gateway.store.limits import limits_text
 
 KEY_FIELDS = (
-    *("name", "team", "models", "upstreams", "limits", "ips", "note", "exp"),
+    *("name", "team", "models", "upstreams", "limits", "ips", "note", "exp", "exact"),
     *("st", "origin", "made", "end", "kh2x", "v"),
 )
-TEAM_FIELDS = ("models", "upstreams", "limits", "note", "st", "origin", "made", "v")
+TEAM_FIELDS = ("models", "upstreams", "limits", "note", "timezone", "st", "origin", "made", "v")
 Facts = Mapping[str, str | None]
 
 
@@ -58,13 +59,15 @@ def key_facts(key: Key) -> dict[str, str]:
         "st": "revoked" if key.revoked else "active",
         "exp": "" if key.expires is None else repr(key.expires),
         "ips": names_text(key.ips),
+        "exact": "1" if key.exact else "",
         **_facts(key),
     }
 
 
 def team_facts(team: Team) -> dict[str, str]:
-    """The same for a team."""
-    return {"st": "active", **_facts(team)}
+    """The same for a team; `z` is its time zone as the scripts read it."""
+    zone = "" if team.timezone == UTC else json.dumps(offsets(team.timezone))
+    return {"st": "active", "timezone": team.timezone, "z": zone, **_facts(team)}
 
 
 def limits_json(limits: Sequence[Limit]) -> str:
@@ -88,6 +91,7 @@ def read_key(kid: str, facts: Facts, *, now: float) -> KeyRecord | None:
         revoked=facts["st"] == "revoked",
         ips=read_names(facts["ips"]),
         note=facts["note"] or "",
+        exact=bool(facts["exact"]),
     )
     state = "revoked" if key.revoked else "expired" if expires is not None and expires <= now else "active"
     return KeyRecord(
@@ -112,6 +116,7 @@ def read_team(name: str, facts: Facts) -> TeamRecord | None:
         read_names(facts["upstreams"]),
         _limits(facts["limits"]),
         facts["note"] or "",
+        facts["timezone"] or UTC,
     )
     return TeamRecord(team, facts["st"] or "active", facts["origin"] or "config", made=_made(facts), version=facts["v"])
 
@@ -130,13 +135,13 @@ def _facts(one: Key | Team) -> dict[str, str]:
     return {
         "models": names_text(one.models),
         "upstreams": names_text(one.upstreams),
-        "limits": json.dumps([[limit.measure, limit.per, limit.amount] for limit in one.limits]),
+        "limits": json.dumps([[limit.measure, limit.per, limit.amount, limit.burst] for limit in one.limits]),
         "note": one.note,
     }
 
 
 def _limits(text: str | None) -> tuple[Limit, ...]:
-    return tuple(Limit(str(row[0]), str(row[1]), int(row[2])) for row in json.loads(text or "[]"))
+    return tuple(Limit(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in json.loads(text or "[]"))
 
 
 def _made(facts: Facts) -> float | None:

@@ -12,7 +12,7 @@ from gateway.config.model import Config, Key, Team
 from gateway.errors import Refused, refuse
 from gateway.policy.keys import DRAW_BYTES, digest, mint, parse
 from gateway.policy.limits import Limit
-from gateway.store.connection import Connection, name
+from gateway.store.connection import Connection
 from gateway.store.keys import Keys
 from gateway.store.records import KeyRecord, TeamRecord, key_facts, limits_json, team_facts
 from gateway.store.roll import Roll, unknown
@@ -47,12 +47,15 @@ class Register:
         text = mint(secrets.token_bytes(DRAW_BYTES))
         kid = parse(text).kid
         facts = {"kh": digest(self._pepper, text), "end": text[-4:], **key_facts(key)}
-        keys = [name("names"), name("k", kid), name("t", key.team)]
+        if len(self._connection.shards) > 1 and await self.roll.find_key(key.name) is not None:
+            raise await self._refused("keys.create", key.name, "taken")
+        shard = self._connection.of(key.team)
+        keys = [shard.name("names"), shard.name("k", kid), shard.name("t", key.team)]
         told = ["keys.create", key.name, kid, _version()]
-        result = await self._run("register", keys, told, limits=key.limits, facts=facts)
+        result = await self._run(shard, "register", keys, told, limits=key.limits, facts=facts)
         if result == "no_team" and key.team in self._config.teams:  # the gateway has not been started yet
             await Keys(self._connection, pepper=self._pepper).declare_team(self._config.teams[key.team])
-            result = await self._run("register", keys, told, limits=key.limits, facts=facts)
+            result = await self._run(shard, "register", keys, told, limits=key.limits, facts=facts)
         self._check(result, "key", key.name, team=key.team)
         return Made(await self._key(key.name, "keys.create"), text)
 
@@ -62,9 +65,13 @@ class Register:
         for _ in range(LOOKS):
             record = await self._key(called, f"keys.{action}")
             key = change(record.key)
-            keys = [name("k", record.kid), *([name("t", key.team)] if key.team != record.key.team else [])]
+            shard = self._connection.of(record.key.team)
+            if self._connection.of(key.team) is not shard:
+                raise refuse("invalid", param="team", why="that team is in another shard of the store; make a new key")
+            moved = [shard.name("t", key.team)] if key.team != record.key.team else []
+            keys = [shard.name("k", record.kid), *moved]
             told = [f"keys.{action}", called, record.version, _version()]
-            result = await self._run("amend", keys, told, limits=key.limits, facts=key_facts(key))
+            result = await self._run(shard, "amend", keys, told, limits=key.limits, facts=key_facts(key))
             if result != "changed":
                 break
         self._check(result, "key", called, team=key.team)
@@ -75,8 +82,9 @@ class Register:
         record = await self._key(called, "keys.rotate")
         text = mint(secrets.token_bytes(DRAW_BYTES), kid=record.kid)
         args = [self.roll.door, "keys.rotate", called, _version(), digest(self._pepper, text), text[-4:]]
-        keys = [name("audit"), name("k", record.kid)]
-        answer = await self._connection.run("rotate", keys, [*args, round(overlap * 1000)])
+        shard = self._connection.of(record.key.team)
+        keys = [shard.name("audit"), shard.name("k", record.kid)]
+        answer = await shard.run("rotate", keys, [*args, round(overlap * 1000)])
         assert isinstance(answer, list)
         self._check(str(answer[0]), "key", called)
         return Made(await self._key(called, "keys.rotate"), text)
@@ -85,7 +93,8 @@ class Register:
         """End a key for good, from its next request on. Raises Refused (404, 409)."""
         record = await self._key(called, "keys.revoke")
         args = [self.roll.door, "keys.revoke", called, record.kid, "revoked", "admin"]
-        result = await self._connection.run("revoke", [name("audit"), name("k", record.kid)], args)
+        shard = self._connection.of(record.key.team)
+        result = await shard.run("revoke", [shard.name("audit"), shard.name("k", record.kid)], args)
         self._check(str(result), "key", called)
         return await self._key(called, "keys.revoke")
 
@@ -93,9 +102,10 @@ class Register:
         """A new team. Raises Refused (409) if its name is taken."""
         if team.name in self._config.teams:
             raise await self._refused("teams.create", team.name, "config")
-        keys = [name("teams"), name("t", team.name)]
+        shard = self._connection.of(team.name)
+        keys = [shard.name("teams"), shard.name("t", team.name)]
         told = ["teams.create", team.name, team.name, _version()]
-        result = await self._run("register", keys, told, limits=team.limits, facts=team_facts(team))
+        result = await self._run(shard, "register", keys, told, limits=team.limits, facts=team_facts(team))
         self._check(result, "team", team.name)
         return await self._team(team.name, "teams.create")
 
@@ -106,18 +116,27 @@ class Register:
             record = await self._team(called, f"teams.{action}")
             team = change(record.team)
             told = [f"teams.{action}", called, record.version, _version()]
-            result = await self._run("amend", [name("t", called)], told, limits=team.limits, facts=team_facts(team))
+            shard = self._connection.of(called)
+            keys = [shard.name("t", called)]
+            result = await self._run(shard, "amend", keys, told, limits=team.limits, facts=team_facts(team))
             if result != "changed":
                 break
         self._check(result, "team", called)
         return await self._team(called, f"teams.{action}")
 
     async def _run(
-        self, script: str, scopes: Sequence[str], told: Sequence[str], *, limits: Sequence[Limit], facts: dict[str, str]
+        self,
+        shard: Connection,
+        script: str,
+        scopes: Sequence[str],
+        told: Sequence[str],
+        *,
+        limits: Sequence[Limit],
+        facts: dict[str, str],
     ) -> str:
         pairs = [text for pair in facts.items() for text in pair]
         args = [self.roll.door, *told, limits_json(limits), *pairs]
-        return str(await self._connection.run(script, [name("audit"), *scopes], args))
+        return str(await shard.run(script, [shard.name("audit"), *scopes], args))
 
     async def _key(self, called: str, action: str) -> KeyRecord:
         record = await self.roll.find_key(called)

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from gateway.errors import Refused, refuse
 from gateway.policy.limits import MEASURES, PERIODS, Limit
-from gateway.store.connection import Connection, name
+from gateway.store.connection import Connection
 from gateway.store.records import KEY_FIELDS, TEAM_FIELDS, KeyRecord, TeamRecord, read_key, read_team
 
 AT_ONCE = 500
@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A limit and how far it is used: store units; `resets` in seconds since 1970, None if it never does."""
+    """A limit and how far it is used: store units; `resets` in seconds since 1970, None if it never does.
+
+    Of a rate, `used` is what is missing in its bucket and `resets` when that is full again.
+    """
 
     limit: Limit
     used: int
@@ -48,9 +51,11 @@ class Roll:
 
     async def keys(self) -> list[KeyRecord]:
         """All keys, revoked ones too, by name."""
-        kids = await self._hash("names")
-        found = await self._records([name("k", kid) for kid in kids.values()], KEY_FIELDS)
-        read = (read_key(kid, facts, now=now) for kid, (facts, now) in zip(kids.values(), found, strict=True))
+        read: list[KeyRecord | None] = []
+        for shard in self._connection.shards:
+            kids = await _hash(shard, "names")
+            found = await _records(shard, [shard.name("k", kid) for kid in kids.values()], KEY_FIELDS)
+            read += [read_key(kid, facts, now=now) for kid, (facts, now) in zip(kids.values(), found, strict=True)]
         await self.note("keys.list", "*")
         return sorted((one for one in read if one is not None), key=lambda one: one.key.name)
 
@@ -60,11 +65,13 @@ class Roll:
 
     async def teams(self) -> list[TeamRecord]:
         """All teams by name."""
-        names = sorted(await self._hash("teams"))
-        found = await self._records([name("t", team) for team in names], TEAM_FIELDS)
-        read = [read_team(team, facts) for team, (facts, _) in zip(names, found, strict=True)]
+        read: list[TeamRecord | None] = []
+        for shard in self._connection.shards:
+            names = await _hash(shard, "teams")
+            found = await _records(shard, [shard.name("t", team) for team in names], TEAM_FIELDS)
+            read += [read_team(team, facts) for team, (facts, _) in zip(names, found, strict=True)]
         await self.note("teams.list", "*")
-        return [one for one in read if one is not None]
+        return sorted((one for one in read if one is not None), key=lambda one: one.team.name)
 
     async def team(self, called: str) -> TeamRecord:
         """The team of this name. Raises Refused (404)."""
@@ -72,55 +79,46 @@ class Roll:
 
     async def audit(self, count: int, *, before: str = "") -> list[Deed]:
         """The last lines of the audit stream, the newest first; `before` is the id of a line: those before it."""
-        async with self._connection.asking("audit"):
-            found = await self._connection.client.xrevrange(
-                name("audit"), max=f"({before}" if before else "+", count=count
-            )
+        rows: list[tuple[str, dict[str, str]]] = []
+        for shard in self._connection.shards:
+            async with shard.asking("audit"):
+                found = await shard.client.xrevrange(
+                    shard.name("audit"), max=f"({before}" if before else "+", count=count
+                )
+            rows += cast("list[tuple[str, dict[str, str]]]", found)
+        rows.sort(key=lambda row: tuple(map(int, row[0].split("-"))), reverse=True)
         await self.note("audit.list", "*")
-        rows = cast("list[tuple[str, dict[str, str]]]", found)
-        return [Deed(at, int(at.partition("-")[0]) / 1000, **fields) for at, fields in rows]
+        return [Deed(at, int(at.partition("-")[0]) / 1000, **fields) for at, fields in rows[:count]]
 
-    async def standing(self, scope: str) -> list[Standing]:
-        """How the limits of a scope stand; not written down."""
-        (found,) = await standings(self._connection, scope)
-        return found
+    async def key_standing(self, record: KeyRecord) -> list[Standing]:
+        """How the limits of a key stand; not written down."""
+        return (await standings(self._connection, record.key.team, kid=record.kid))[1]
+
+    async def team_standing(self, team: str) -> list[Standing]:
+        """The same for a team."""
+        return (await standings(self._connection, team))[0]
 
     async def find_key(self, called: str) -> KeyRecord | None:
-        """The key of this name, None if there is none; not written down."""
-        async with self._connection.asking("find"):
-            kid = cast("str | None", await self._connection.client.hget(name("names"), called))
-        if kid is None:
-            return None
-        ((facts, now),) = await self._records([name("k", kid)], KEY_FIELDS)
-        return read_key(kid, facts, now=now)
+        """The key of this name, None if there is none; not written down. One that is good goes first."""
+        read: list[KeyRecord] = []
+        for shard in self._connection.shards:
+            async with shard.asking("names"):
+                kid = cast("str | None", await shard.client.hget(shard.name("names"), called))
+            if kid is not None:
+                ((facts, now),) = await _records(shard, [shard.name("k", kid)], KEY_FIELDS)
+                read += [one for one in (read_key(kid, facts, now=now),) if one is not None]
+        return min(read, key=lambda one: one.state != "active", default=None)
 
     async def find_team(self, called: str) -> TeamRecord | None:
         """The same for a team."""
-        ((facts, _),) = await self._records([name("t", called)], TEAM_FIELDS)
+        shard = self._connection.of(called)
+        ((facts, _),) = await _records(shard, [shard.name("t", called)], TEAM_FIELDS)
         return read_team(called, facts)
 
     async def note(self, action: str, what: str, result: str = "ok") -> None:
         """Write a line of the audit stream."""
-        await self._connection.run("audit", [name("audit")], [self.door, action, what, result])
-
-    async def _hash(self, what: str) -> dict[str, str]:
-        async with self._connection.asking("find"):
-            return cast("dict[str, str]", await self._connection.client.hgetall(name(what)))
-
-    async def _records(
-        self, scopes: Sequence[str], fields: Sequence[str]
-    ) -> list[tuple[Mapping[str, str | None], float]]:
-        """The facts of each record, and the store's time in seconds since 1970."""
-        found: list[tuple[Mapping[str, str | None], float]] = []
-        for start in range(0, len(scopes), AT_ONCE):
-            pipe = self._connection.client.pipeline(transaction=False)
-            for scope in scopes[start : start + AT_ONCE]:
-                pipe.hmget(scope, fields)
-            pipe.time()
-            async with self._connection.asking("find"):
-                *rows, clock = await pipe.execute()
-            found += [(dict(zip(fields, row, strict=True)), float(clock[0])) for row in rows]
-        return found
+        shard = self._connection.shards[0]
+        await shard.run("audit", [shard.name("audit")], [self.door, action, what, result])
 
     async def _noted(self, action: str, called: str, found: T | None) -> T:
         await self.note(action, called, "none" if found is None else "ok")
@@ -129,12 +127,36 @@ class Roll:
         return found
 
 
-async def standings(connection: Connection, *scopes: str) -> list[list[Standing]]:
-    """How the limits of each scope stand. Raises Refused (503)."""
-    answer = await connection.run("standing", scopes, [])
+async def standings(connection: Connection, team: str, *, kid: str = "") -> list[list[Standing]]:
+    """How the limits of a team and, if it is named, of a key of it stand. Raises Refused (503)."""
+    shard = connection.of(team)
+    scope = shard.name("t", team)
+    keys = [scope, scope, *([shard.name("k", kid), scope] if kid else [])]
+    answer = await shard.run("standing", keys, [])
     assert isinstance(answer, list)
     now = int(answer[0])
     return [[_standing(row, now) for row in rows] for rows in answer[1:]]
+
+
+async def _hash(shard: Connection, what: str) -> dict[str, str]:
+    async with shard.asking("names"):
+        return cast("dict[str, str]", await shard.client.hgetall(shard.name(what)))
+
+
+async def _records(
+    shard: Connection, scopes: Sequence[str], fields: Sequence[str]
+) -> list[tuple[Mapping[str, str | None], float]]:
+    """The facts of each record, and the store's time in seconds since 1970."""
+    found: list[tuple[Mapping[str, str | None], float]] = []
+    for start in range(0, len(scopes), AT_ONCE):
+        pipe = shard.client.pipeline(transaction=False)
+        for scope in scopes[start : start + AT_ONCE]:
+            pipe.hmget(scope, fields)
+        pipe.time()
+        async with shard.asking("names"):
+            *rows, clock = await pipe.execute()
+        found += [(dict(zip(fields, row, strict=True)), float(clock[0])) for row in rows]
+    return found
 
 
 def unknown(kind: str, called: str) -> Refused:
@@ -143,9 +165,9 @@ def unknown(kind: str, called: str) -> Refused:
 
 
 def _standing(row: Sequence[int], now_ms: int) -> Standing:
-    measure, window, limit, used, reserved, wait = row
+    measure, window, limit, used, reserved, wait, burst = row
     return Standing(
-        Limit(_MEASURES[measure - 1], PERIODS[window - 1] if window else "", limit),
+        Limit(_MEASURES[measure - 1], PERIODS[window - 1] if window else "", limit, 0 if burst == limit else burst),
         used=used,
         reserved=reserved,
         resets=(now_ms + wait) / 1000 if wait >= 0 else None,

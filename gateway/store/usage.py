@@ -1,12 +1,11 @@
 """What was used: each request settled once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 
 from gateway.policy.limits import Amounts
-from gateway.store.connection import Connection, name
-from gateway.store.limits import upstream_key
+from gateway.store.connection import Connection
 
 SETTLED_TTL = 24 * 3600
 HOURS_TTL = 90 * 24 * 3600
@@ -14,11 +13,20 @@ DAYS_TTL = 400 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attempt that failed cost all the same, at this upstream."""
+
+    upstream: str
+    amounts: Amounts
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """A request's end, for the store.
 
-    `used` is charged to the limits of key, team and upstream; `sums` (name to amount) are added to the usage of the
-    hour and day in which the request began (`began`, seconds since 1970); `record` is kept as it is.
+    `used` is charged to the limits of key and team, `cost` to those of the upstream, and what failed attempts cost to
+    those of theirs. `sums` (name to amount) are added to the usage of the hour and day in which the request began
+    (`began`, seconds since 1970); `record` is kept as it is.
     """
 
     rid: str
@@ -29,8 +37,10 @@ class Settlement:
     route: str
     began: float
     used: Amounts
+    cost: Amounts
     sums: Mapping[str, int]
     record: Mapping[str, str]
+    failed: tuple[Spent, ...] = ()
 
 
 def hour_and_day(began: float) -> tuple[str, str]:
@@ -40,12 +50,13 @@ def hour_and_day(began: float) -> tuple[str, str]:
 
 
 def written(one: Settlement) -> list[str | int]:
-    """Prefix, sums and record of a settlement, as the scripts read them."""
-    parts = (one.team, one.kid, one.model, one.upstream, one.route)
-    sums = {metric: amount for metric, amount in one.sums.items() if amount}
-    args: list[str | int] = ["".join(part.replace("|", "_") + "|" for part in parts), len(sums)]
-    for metric, amount in sums.items():
-        args += [metric, amount]
+    """Sums and record of a settlement, as the scripts read them."""
+    sums = [(one.upstream, metric, amount) for metric, amount in one.sums.items() if amount]
+    sums += [(spent.upstream, "cost", spent.amounts.usd) for spent in one.failed]
+    args: list[str | int] = [len(sums)]
+    for upstream, metric, amount in sums:
+        parts = (one.team, one.kid, one.model, upstream, one.route, metric)
+        args += ["|".join(part.replace("|", "_") for part in parts), amount]
     for field_name, value in one.record.items():
         args += [field_name, value]
     return args
@@ -62,25 +73,28 @@ class Usage:
 
         The reservation is released where it is held, even if that is not the upstream that `one` names.
         """
+        shard = self._connection.of(one.team)
         hour, day = hour_and_day(one.began)
         keys = [
-            name("k", one.kid),
-            name("t", one.team),
-            upstream_key(one.upstream),
-            name("leases"),
-            name("held"),
-            name("done", hour),
-            name("hour", hour),
-            name("day", day),
-            name("usage"),
-            name("expired", hour),
+            shard.name("k", one.kid),
+            shard.name("t", one.team),
+            shard.name("u", one.upstream),
+            shard.name("leases"),
+            shard.name("held"),
+            shard.name("done", hour),
+            shard.name("hour", hour),
+            shard.name("day", day),
+            shard.name("usage"),
+            shard.name("expired", hour),
+            *(shard.name("u", spent.upstream) for spent in one.failed),
         ]
-        used = (one.used.usd, one.used.ms, one.used.characters, one.used.requests)
-        args: list[str | int] = [one.rid, one.upstream, *used, SETTLED_TTL, HOURS_TTL, DAYS_TTL, *written(one)]
-        answer = await self._connection.run("settle", keys, args)
+        failed = [amount for spent in one.failed for amount in astuple(spent.amounts)]
+        args: list[str | int] = [one.rid, one.upstream, *astuple(one.used), *astuple(one.cost)]
+        args += [SETTLED_TTL, HOURS_TTL, DAYS_TTL, *failed, *written(one)]
+        answer = await shard.run("settle", keys, args)
         assert isinstance(answer, list)
         if answer[0] == "elsewhere":
-            keys[2], args[1] = upstream_key(str(answer[1])), str(answer[1])
-            answer = await self._connection.run("settle", keys, args)
+            keys[2], args[1] = shard.name("u", str(answer[1])), str(answer[1])
+            answer = await shard.run("settle", keys, args)
             assert isinstance(answer, list)
         return bool(answer[0] == "settled")

@@ -107,7 +107,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An attempt's end: the verdict, and what the upstream said (status None: it said nothing)."""
+    """An attempt's end: the verdict, and what the upstream said (status None: it said nothing).
+
+    `billed`: it had the whole request and never said how that ended, so it may well bill it.
+    """
 
     verdict: Verdict
     status: int | None = None
@@ -116,6 +119,7 @@ class Outcome:
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
+    billed: bool = False
 
 
 # What a status means when no sign of the dialect matches.

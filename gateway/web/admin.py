@@ -8,9 +8,8 @@ from fastapi import APIRouter, Path, Query
 
 from gateway.config.asked import key_asked, team_asked
 from gateway.config.model import Key, Team
-from gateway.store.connection import name
 from gateway.store.register import Register
-from gateway.web.asked import KeyChange, NewKey, NewTeam, Rotation, TeamChange
+from gateway.web.asked import Change, KeyChange, NewKey, NewTeam, Rotation, TeamChange
 from gateway.web.guard import guarded
 from gateway.web.rows import (
     DeedList,
@@ -63,7 +62,7 @@ def _keys(routes: APIRouter, register: Register, upstreams: Collection[str]) -> 
     @routes.get("/keys/{name}", operation_id="showKey", summary="One key and where its limits stand")
     async def show_key(called: Called) -> KeyShown:
         record = await roll.key(called)
-        found = await roll.standing(name("k", record.kid))
+        found = await roll.key_standing(record)
         return KeyShown(**dict(key_row(record)), standing=standing_rows(found))
 
     @routes.patch("/keys/{name}", operation_id="changeKey", summary="Change a key from its next request on")
@@ -100,7 +99,7 @@ def _teams(routes: APIRouter, register: Register, upstreams: Collection[str]) ->
     @routes.get("/teams/{name}", operation_id="showTeam", summary="One team and where its limits stand")
     async def show_team(called: Called) -> TeamShown:
         record = await roll.team(called)
-        found = await roll.standing(name("t", called))
+        found = await roll.team_standing(called)
         return TeamShown(**dict(team_row(record)), standing=standing_rows(found))
 
     @routes.patch("/teams/{name}", operation_id="changeTeam", summary="Change a team from the next request on")
@@ -114,6 +113,6 @@ def _teams(routes: APIRouter, register: Register, upstreams: Collection[str]) ->
         return team_row(await register.change_team(called, change))
 
 
-def _given(asked: TeamChange) -> dict[str, object]:
+def _given(asked: Change) -> dict[str, object]:
     """The fields that were written, as the file would have them."""
     return asked.model_dump(exclude_unset=True, exclude={"name"})

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.web.rows import AMOUNT, Measure, Period
+from gateway.web.rows import AMOUNT, BURST, PER, Measure, Period
 
 
 class LimitAsked(BaseModel):
@@ -13,12 +13,13 @@ class LimitAsked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     measure: Measure = Field(description="What is counted.")
-    per: Period | None = Field(None, description="In which period (UTC); null for concurrency, and for nothing else.")
+    per: Period | None = Field(None, description=PER)
     amount: Decimal = Field(description=AMOUNT + " A number or a decimal text.", examples=["20"])
+    burst: int | None = Field(None, description=BURST)
 
 
-class TeamChange(BaseModel):
-    """What is to be changed of a team; fields that are left out stay as they are."""
+class Change(BaseModel):
+    """What is to be changed of a key or a team; fields that are left out stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,13 +29,21 @@ class TeamChange(BaseModel):
     note: str | None = Field(None, description="A remark for operators, on one line.")
 
 
+class TeamChange(Change):
+    """What is to be changed of a team; fields that are left out stay as they are."""
+
+    timezone: str | None = Field(
+        None, description="Where its days and months begin; null: UTC.", examples=["Asia/Shanghai"]
+    )
+
+
 class NewTeam(TeamChange):
     """A team to be made."""
 
     name: str = Field(description="1 to 64 letters, digits, '.', '_' or '-'; cannot be changed.")
 
 
-class KeyChange(TeamChange):
+class KeyChange(Change):
     """What is to be changed of a key; fields that are left out stay as they are."""
 
     upstreams: list[str] | None = Field(None, description="Names of upstreams in the order of choice; null: all.")
@@ -45,6 +54,10 @@ class KeyChange(TeamChange):
         examples=[["10.0.0.0/8"]],
     )
     expires: str | None = Field(None, description="From when on it is refused: a date or a time; null: never.")
+    exact: bool | None = Field(
+        None,
+        description="Measure each upload before it is let in, so that no limit is ever exceeded; slower. Null: false.",
+    )
 
 
 class NewKey(KeyChange):

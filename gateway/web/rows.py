@@ -16,14 +16,17 @@ Period = Literal["minute", "hour", "day", "month", "total"]
 Amount = str | int | float
 AMOUNT = "US dollars (a decimal text), seconds of audio, characters, requests, or requests at once."
 WHEN = "RFC 3339, UTC."
+PER = "In which period; days and months are those of the team's time zone. Null for concurrency, and for nothing else."
+BURST = "Of requests per minute or hour: how many may come at once. Null: as many as the limit."
 
 
 class LimitRow(BaseModel):
     """At most `amount` of `measure` per `per`."""
 
     measure: Measure = Field(description="What is counted.")
-    per: Period | None = Field(None, description="In which period (UTC); null for concurrency, and for nothing else.")
+    per: Period | None = Field(None, description=PER)
     amount: Amount = Field(description=AMOUNT)
+    burst: int | None = Field(None, description=BURST)
 
 
 class StandingRow(BaseModel):
@@ -32,9 +35,15 @@ class StandingRow(BaseModel):
     measure: Measure = Field(description="What is counted.")
     per: Period | None = Field(description="Null for concurrency.")
     limit: Amount = Field(description=AMOUNT)
-    used: Amount = Field(description="What requests that have ended used in this period.")
+    burst: int | None = Field(description=BURST)
+    used: Amount = Field(
+        description="What requests that have ended used in this period; of requests per minute or hour: how many of "
+        "the burst cannot come now."
+    )
     reserved: Amount = Field(description="What requests that still run may come to use.")
-    resets: str | None = Field(description="When the period starts anew; null: never. " + WHEN)
+    resets: str | None = Field(
+        description="When the period starts anew, or the whole burst may come again; null: never. " + WHEN
+    )
 
 
 class Terms(TypedDict):
@@ -54,6 +63,7 @@ class TeamRow(BaseModel):
     models: list[str] | None = Field(description="Null: all.")
     upstreams: list[str] | None = Field(description="Null: all.")
     limits: list[LimitRow]
+    timezone: str = Field(description="Where its days and months begin, such as Asia/Shanghai.")
     note: str
     state: str = Field(description="`active`, or `dropped`: the configuration file no longer names it.")
     origin: str = Field(description="`config`: the file declares it and it is changed there. `admin`: made by hand.")
@@ -72,6 +82,7 @@ class KeyRow(BaseModel):
     limits: list[LimitRow]
     ips: list[str] | None = Field(description="Networks that it may be used from. Null: any.")
     expires: str | None = Field(description=WHEN)
+    exact: bool = Field(description="Uploads are measured before they are let in: no limit is ever exceeded.")
     note: str
     state: str = Field(description="`active`, `expired` or `revoked`.")
     origin: str = Field(description="`config`: the file declares it and it is changed there. `admin`: made by hand.")
@@ -133,7 +144,12 @@ def limit_rows(limits: Sequence[Limit]) -> list[LimitRow]:
     """Limits as they are told."""
     return [
         LimitRow.model_validate(
-            {"measure": one.measure, "per": one.per or None, "amount": told(one.measure, one.amount)}
+            {
+                "measure": one.measure,
+                "per": one.per or None,
+                "amount": told(one.measure, one.amount),
+                "burst": one.burst or None,
+            }
         )
         for one in limits
     ]
@@ -147,7 +163,13 @@ def standing_rows(found: Sequence[Standing]) -> list[StandingRow]:
         row = {name: told(measure, amount) for name, amount in amounts.items()}
         rows.append(
             StandingRow.model_validate(
-                {"measure": measure, "per": one.limit.per or None, **row, "resets": when(one.resets)}
+                {
+                    "measure": measure,
+                    "per": one.limit.per or None,
+                    **row,
+                    "burst": one.limit.burst or None,
+                    "resets": when(one.resets),
+                }
             )
         )
     return rows
@@ -168,6 +190,7 @@ def key_row(record: KeyRecord) -> KeyRow:
         team=key.team,
         ips=None if key.ips is None else list(key.ips),
         expires=when(key.expires),
+        exact=key.exact,
         state=record.state,
         origin=record.origin,
         created=when(record.made),
@@ -177,7 +200,13 @@ def key_row(record: KeyRecord) -> KeyRow:
 
 def team_row(record: TeamRecord) -> TeamRow:
     """A team as it is told."""
-    return TeamRow(**_terms(record.team), state=record.state, origin=record.origin, created=when(record.made))
+    return TeamRow(
+        **_terms(record.team),
+        timezone=record.team.timezone,
+        state=record.state,
+        origin=record.origin,
+        created=when(record.made),
+    )
 
 
 def deed_row(deed: Deed) -> DeedRow:

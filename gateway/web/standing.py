@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from gateway.parts import Parts
 from gateway.policy.keys import Caller
-from gateway.store.connection import Connection, name
+from gateway.store.connection import Connection
 from gateway.store.roll import standings
 from gateway.web.models import caller_of
 from gateway.web.rows import StandingRow, standing_rows
@@ -34,7 +34,7 @@ def router(parts: Parts, connection: Connection) -> APIRouter:
 
     @routes.get("/usage", operation_id="showUsage", summary="Where the limits of this key and its team stand")
     async def usage(who: Annotated[Caller, Depends(caller_of(parts))]) -> UsageNow:
-        key, team = await standings(connection, name("k", who.kid), name("t", who.team))
+        team, key = await standings(connection, who.team, kid=who.kid)
         return UsageNow(
             key=Holding(name=who.name, limits=standing_rows(key)),
             team=Holding(name=who.team, limits=standing_rows(team)),

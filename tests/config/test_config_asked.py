@@ -25,9 +25,10 @@ def test_nothing_asked_is_every_default() -> None:
 
 def test_everything_can_be_asked_for() -> None:
     limits = [{"measure": "usd", "per": "day", "amount": 0.5}, {"measure": "concurrency", "per": None, "amount": "4"}]
+    limits += [{"measure": "requests", "per": "minute", "amount": 60, "burst": 10}]
     common = {"models": ["whisper-*"], "upstreams": ["two", "one"], "limits": limits, "note": "for: {it} '"}
-    more = {"team": "red", "ips": ["10.0.0.0/8", "::1", "192.0.2.1"], "expires": "2027-01-01"}
-    rows = (Limit("usd", "day", 500_000), Limit("concurrency", "", 4))
+    more = {"team": "red", "ips": ["10.0.0.0/8", "::1", "192.0.2.1"], "expires": "2027-01-01", "exact": True}
+    rows = (Limit("usd", "day", 500_000), Limit("concurrency", "", 4), Limit("requests", "minute", 60, 10))
     assert key_asked("n", {**common, **more}, upstreams=UPSTREAMS) == Key(
         "n",
         "red",
@@ -37,13 +38,18 @@ def test_everything_can_be_asked_for() -> None:
         expires=1_798_761_600.0,
         ips=("10.0.0.0/8", "::1/128", "192.0.2.1/32"),
         note="for: {it} '",
+        exact=True,
     )
-    assert team_asked("n", common, upstreams=UPSTREAMS) == Team(
-        "n", ("whisper-*",), ("two", "one"), rows, "for: {it} '"
+    asked = {**common, "timezone": "Asia/Shanghai"}
+    assert team_asked("n", asked, upstreams=UPSTREAMS) == Team(
+        "n", ("whisper-*",), ("two", "one"), rows, "for: {it} '", "Asia/Shanghai"
     )
+    assert not key_asked("n", {"exact": False}, upstreams=()).exact
 
 
 LIMIT = {"measure": "usd", "per": "day", "amount": 1}
+RATE = {"measure": "requests", "per": "minute", "amount": 60}
+BURST = "expected it with requests per minute or hour alone, and at most the amount"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +63,11 @@ LIMIT = {"measure": "usd", "per": "day", "amount": 1}
         ({"limits": [LIMIT, LIMIT]}, "limits[1].measure", "usd per day is limited twice"),
         ({"limits": [{**LIMIT, "per": None}]}, "limits[0].per", "this is missing: usd are counted per period"),
         ({"limits": [{**LIMIT, "measure": "concurrency"}]}, "limits[0].per", "expected no period"),
+        ({"limits": [{**LIMIT, "burst": 1}]}, "limits[0].burst", BURST),
+        ({"limits": [{**RATE, "burst": 61}]}, "limits[0].burst", BURST),
+        ({"limits": [{**RATE, "burst": 0}]}, "limits[0].burst", "expected a whole number from 1"),
+        ({"exact": "perhaps"}, "exact", "expected true or false"),
+        ({"timezone": "UTC"}, "timezone", "unknown key"),
         ({"limits": [{**LIMIT, "measure": "usb"}]}, "limits[0].measure", "expected usd"),
         ({"limits": [{**LIMIT, "amount": 0}]}, "limits[0].amount", "expected more than 0"),
         ({"limits": [{**LIMIT, "amount": -1}]}, "limits[0].amount", "expected a number of 0 or more"),

@@ -9,6 +9,7 @@ from gateway.config.load import load
 from gateway.config.model import Config, Key, Server, Store, Team, Uploads
 from gateway.policy.keys import DRAW_BYTES, mint
 from gateway.policy.limits import Limit
+from gateway.policy.openai_prices import PRICES as SHIPPED
 from gateway.policy.pricing import FREE, Price, find
 from gateway.upstreams import KINDS
 
@@ -36,7 +37,7 @@ def test_a_small_file_has_all_the_defaults(tmp_path: Path) -> None:
     assert upstream.can == KINDS["openai"].can
     assert (upstream.priority, upstream.weight) == (1, 1)
     assert (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout) == (5, 600, 60)
-    assert config.market.prices == {"a": {"whisper-1": FREE}}
+    assert config.market.prices == {"a": {**SHIPPED, "whisper-1": FREE}}
 
 
 def test_everything_can_be_set(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     text = f"""\
 server: {{host: "::", port: "${{PORT:-9000}}", workers: 2, log: text, admin_token: "0123456789abcdef"}}
 store: {{url: "redis://:${{file:{tmp_path}/password}}@r/0", data: ~/ag, fsync: "no", pepper: 0123456789abcdef,
-             on_unavailable: closed, grace_usd: 0.25}}
+             on_unavailable: closed, grace_usd: 0.25, on_expired: mark}}
 uploads: {{max_bytes: 1KB, memory_bytes: "2 KiB", total_bytes: 3MB, folder: /tmp/x}}
 upstreams:
   a:
@@ -60,10 +61,11 @@ upstreams:
     prices: {{"*": {{per_minute: 0.0300}}}}
 teams:
   r: {{models: ["whisper-*"], upstreams: [a], limits: [{{measure: audio_seconds, per: total, amount: 1.5}}],
-      note: of the lab}}
+      note: of the lab, timezone: Asia/Shanghai}}
 keys:
   k: {{team: r, key: {key}, models: [m], upstreams: [a], expires: 2027-01-01, revoked: on,
-      ips: [10.0.0.0/8, "::1"], note: "x: y", limits: [{{measure: characters, per: hour, amount: 1e3}}]}}
+      ips: [10.0.0.0/8, "::1"], note: "x: y", exact: yes, limits: [{{measure: characters, per: hour, amount: 1e3}},
+              {{measure: requests, per: minute, amount: 60, burst: 10}}, {{measure: requests, per: hour, amount: 9}}]}}
   l: {{expires: "2027-01-01T01:00:00+01:00"}}
   m: {{expires: 2027-01-01 00:00, key: }}
 """
@@ -78,6 +80,7 @@ keys:
         pepper=b"0123456789abcdef",
         on_unavailable="closed",
         grace_usd=Decimal("0.25"),
+        on_expired="mark",
     )
     assert config.uploads == Uploads(1000, 2048, 3_000_000, Path("/tmp/x"))
     (upstream,) = config.market.upstreams
@@ -92,7 +95,7 @@ keys:
     assert (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout) == (0.5, 1, 2)
     assert config.upstream_limits == {"a": (Limit("usd", "day", 1), Limit("concurrency", "", 3))}
     assert config.teams["r"] == Team(
-        "r", ("whisper-*",), ("a",), (Limit("audio_seconds", "total", 1500),), "of the lab"
+        "r", ("whisper-*",), ("a",), (Limit("audio_seconds", "total", 1500),), "of the lab", "Asia/Shanghai"
     )
     assert config.keys["k"] == Key(
         "k",
@@ -100,11 +103,12 @@ keys:
         text=key,
         models=("m",),
         upstreams=("a",),
-        limits=(Limit("characters", "hour", 1000),),
+        limits=(Limit("characters", "hour", 1000), Limit("requests", "minute", 60, 10), Limit("requests", "hour", 9)),
         expires=1_798_761_600.0,
         revoked=True,
         ips=("10.0.0.0/8", "::1/128"),
         note="x: y",
+        exact=True,
     )
     assert config.keys["l"] == Key("l", "default", expires=1_798_761_600.0)
     assert config.keys["m"] == Key("m", "default", expires=1_798_761_600.0)

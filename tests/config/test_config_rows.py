@@ -26,6 +26,12 @@ from tests.config.told import GOOD, found
         ("{measure: audio_seconds, per: day, amount: 0.0001}", ".amount", "expected at most 3 decimals"),
         ("{measure: requests, per: day, amount: 1.5}", ".amount", "expected a whole number, got '1.5'"),
         ("usd", "", "expected a mapping, got 'usd'"),
+        ("{measure: requests, per: minute, amount: 9, burst: 0}", ".burst", "expected a whole number from 1 to"),
+        ("{measure: requests, per: minute, amount: 9, burst: 1.5}", ".burst", "expected a whole number from 1 to"),
+        ("{measure: requests, per: minute, amount: 9, burst: 10}", ".burst", "expected it with requests per minute or"),
+        ("{measure: requests, per: day, amount: 9, burst: 1}", ".burst", "expected it with requests per minute or"),
+        ("{measure: usd, per: minute, amount: 9, burst: 1}", ".burst", "expected it with requests per minute or"),
+        ("{measure: concurrency, amount: 9, burst: 1}", ".burst", "expected it with requests per minute or"),
     ],
 )
 @pytest.mark.parametrize("owner", ["teams: {r: ", "keys: {r: "])
@@ -76,8 +82,8 @@ def test_a_pair_of_measure_and_period_stands_once_in_a_list(tmp_path: Path) -> N
             "models.whisper-1",
             "expected a model's name or a pattern with *, ? or [], got nothi",
         ),
-        ("models: [whisper-1, tts-1]", "models[1]", "'tts-1' has no price; write one under prices"),
-        ("models: {tts-1: x}", "models.tts-1", "'tts-1' has no price; write one under prices"),
+        ("models: [whisper-1, sing-1]", "models[1]", "'sing-1' has no price; write one under prices"),
+        ("models: {sing-1: tts-1}", "models.sing-1", "'sing-1' has no price; write one under prices"),
         ("models: ['whisper*']", "models[0]", "'whisper*' has no price; write one under prices"),
         ("priority: -1", "priority", "expected a whole number from 0 to 1000, got '-1'"),
         ("weight: 0", "weight", "expected a whole number from 1 to 1000, got '0'"),
@@ -124,6 +130,14 @@ def test_a_bad_upstream_is_told(tmp_path: Path, field: str, path: str, message: 
         ("keys: {k: {ips: ['fe80::1%eth0']}}", "keys.k.ips[0]", "expected an address or a network"),
         ('keys: {k: {note: "a\\nb"}}', "keys.k.note", "expected at most 500 characters on one line"),
         ("teams: {t: {ips: [10.0.0.0/8]}}", "teams.t.ips", "unknown key"),
+        ("teams: {t: {timezone: Mars/Base}}", "teams.t.timezone", "expected a time zone such as Asia/Shanghai"),
+        ("teams: {t: {timezone: Asia}}", "teams.t.timezone", "expected a time zone such as Asia/Shanghai"),
+        ("teams: {t: {timezone: ../Asia/Shanghai}}", "teams.t.timezone", "expected a time zone such as Asia/Shanghai"),
+        ("teams: {t: {timezone: }}", "teams.t.timezone", "expected a time zone such as Asia/Shanghai"),
+        ("teams: {t: {exact: true}}", "teams.t.exact", "unknown key"),
+        ("keys: {k: {exact: perhaps}}", "keys.k.exact", "expected true or false, got 'perhaps'"),
+        ("keys: {k: {timezone: UTC}}", "keys.k.timezone", "unknown key"),
+        ("store: {on_expired: forget}", "store.on_expired", "expected charge, refund or mark, got 'forget'"),
     ],
 )
 def test_what_operators_set_is_checked(tmp_path: Path, text: str, path: str, message: str) -> None:

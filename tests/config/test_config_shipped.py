@@ -67,7 +67,8 @@ def test_the_default_key_is_made_at_the_start_and_its_team_has_limits() -> None:
 
 def test_prices_are_exact() -> None:
     config = load(SHIPPED, {"AIGC369_API_KEY": "sk-1"})
-    assert config.market.prices["aigc369"] == {
+    upstream, market = config.market.upstreams[0], config.market
+    assert {model: market.price(upstream, model) for model in (*upstream.models, ANY_AUDIO)} == {
         "whisper-1": Price(per_minute=Decimal("0.006")),
         "tts-1": Price(per_1m_characters=Decimal(15)),
         "tts-1-hd": Price(per_1m_characters=Decimal(30)),

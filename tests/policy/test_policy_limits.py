@@ -127,8 +127,16 @@ def test_a_quota_names_its_reset() -> None:
     assert "seconds of audio per day: Limit 3600, Used 3599.5, Requested 1. It resets in 3h4m5s." in refusal.message
 
 
-def test_concurrency_is_told_as_it_is_and_waits_a_second_at_least() -> None:
-    for wait_ms in (None, 0, 1, 999, 1_000):
+@pytest.mark.parametrize(("wait_ms", "words"), [(1, "1ms"), (499, "499ms"), (1_000, "1s"), (59_999, "1m0s")])
+def test_a_rate_says_to_the_millisecond_when_to_come_again(wait_ms: int, words: str) -> None:
+    refusal = denied([denial("requests", "minute", limit=3, used=3, wait_ms=wait_ms)])
+    assert refusal.retry_after == wait_ms / 1000
+    assert refusal.message.endswith(f"Please try again in {words}.")
+    assert refusal.headers["x-ratelimit-reset-requests"] == words
+
+
+def test_concurrency_is_told_as_it_is_and_waits_the_second_that_the_store_says() -> None:
+    for wait_ms in (None, 0, 1_000):
         refusal = denied([denial("concurrency", "", limit=2, used=2, wait_ms=wait_ms)])
         assert refusal.retry_after == 1.0
         assert "on requests at once: Limit 2" in refusal.message

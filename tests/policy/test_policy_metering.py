@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.audio.request import ENDPOINTS, OTHER, AudioRequest
 from gateway.audio.usage import Usage
-from gateway.policy.limits import estimated
-from gateway.policy.metering import TOLERANCE, UNUSED, Metered, metered, wants_counting
+from gateway.policy.limits import Amounts, estimated
+from gateway.policy.metering import TOLERANCE, UNUSED, Metered, charged, metered, wants_counting
 from gateway.policy.pricing import FREE, Price
 
 SPEAK = ENDPOINTS["POST", "/v1/audio/speech"]
@@ -36,6 +36,8 @@ def speech(characters: int = 11) -> AudioRequest:
         (upload(), 70.0, True),
         (upload(seconds_from="bytes"), 5.0, False),  # a guess by size proves nothing against the answer
         (upload(seconds_from="bytes"), None, True),
+        (upload(seconds_from="packets"), None, False),  # they were counted before it was let in
+        (upload(seconds_from="packets"), 5.0, False),
         (speech(), None, False),
         (AudioRequest(OTHER), None, False),
     ],
@@ -118,3 +120,30 @@ def test_speech_priced_by_token_takes_what_was_said_or_an_estimate() -> None:
 def test_other_requests_have_nothing_to_measure() -> None:
     found = metered(AudioRequest(OTHER), Usage(seconds=5.0), counted=9.0, price=BY_TOKEN)
     assert found == Metered(UNUSED, "none")
+
+
+whole = st.integers(0, 10**12)
+some = st.builds(Amounts, usd=whole, ms=whole, characters=whole, requests=st.integers(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("cost", "mine"),
+    [
+        (Amounts(90, 900, 9), Amounts(90, 900, 9)),
+        (Amounts(101, 900, 9), Amounts(100, 900, 9)),
+        (Amounts(90, 1001, 9), Amounts(90, 1000, 9)),
+        (Amounts(90, 900, 11), Amounts(90, 900, 10)),
+        (Amounts(900, 9000, 90, 0), Amounts(100, 1000, 10, 0)),
+    ],
+)
+def test_an_exact_key_is_never_charged_more_than_was_held_for_it(cost: Amounts, mine: Amounts) -> None:
+    assert charged(cost, Amounts(100, 1000, 10), exact=True) == mine
+
+
+@given(some, some)
+def test_any_other_key_is_charged_what_the_operator_pays(cost: Amounts, held: Amounts) -> None:
+    assert charged(cost, held, exact=False) == cost
+    mine = charged(cost, held, exact=True)
+    for unit in ("usd", "ms", "characters"):
+        assert getattr(mine, unit) == min(getattr(cost, unit), getattr(held, unit))
+    assert mine.requests == cost.requests

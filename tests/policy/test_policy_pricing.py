@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.audio.usage import Usage
-from gateway.policy.pricing import FREE, UNITS, Price, by_tokens, cost, find
+from gateway.policy.pricing import FREE, UNITS, Price, by_tokens, cost, find, tariff, times, told
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,75 @@ def test_a_models_own_row_goes_before_globs_and_globs_in_their_order() -> None:
     assert find(prices, "whisper-1") is None
     assert find(prices, "GPT-4") is None  # names are told apart by case
     assert find({}, "x") is None
+
+
+def priced(**rows: int) -> dict[str, Price]:
+    return {name: Price(per_request=Decimal(usd)) for name, usd in rows.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "usd"),
+    [
+        ("a", 1),  # the first list has it by name
+        ("b", 20),  # the second one has it by name
+        ("gpt-4", 2),  # the first list's glob goes before the second one's name
+        ("gpt", 30),  # by the second list's glob, since the first one's does not fit
+        ("c", 300),
+        ("d", None),
+    ],
+)
+def test_an_earlier_list_of_prices_goes_before_all_later_ones(model: str, usd: int | None) -> None:
+    first = priced(a=1) | {"gpt-*": Price(per_request=Decimal(2))}
+    second = priced(a=10, b=20) | {"gpt*": Price(per_request=Decimal(30)), "gpt-4": Price(per_request=Decimal(40))}
+    found = find(tariff(first, second, priced(a=100, b=200, c=300)), model)
+    assert (found and found.per_request) == usd
+
+
+def test_a_glob_for_everything_hides_all_names_that_come_later() -> None:
+    assert tariff({"*": FREE}, priced(a=1, b=2)) == {"*": FREE}
+    assert list(tariff(priced(a=1), {"*": FREE}, priced(b=2))) == ["a", "*"]
+
+
+def test_no_list_has_no_prices() -> None:
+    assert tariff() == tariff({}, {}) == {}
+
+
+@given(
+    st.decimals(0, 1_000_000, places=12, allow_nan=False),
+    st.decimals(Decimal("0.000001"), 1000, places=6, allow_nan=False),
+)
+def test_a_multiple_of_a_price_is_exact(usd: Decimal, factor: Decimal) -> None:
+    found = times(Price(**dict.fromkeys(UNITS, usd)), factor)  # type: ignore[arg-type]
+    assert {Fraction(getattr(found, unit)) for unit in UNITS} == {Fraction(usd) * Fraction(factor)}
+
+
+def test_a_multiple_says_so_where_it_came_from() -> None:
+    price = Price(per_minute=Decimal("0.006"), origin="common")
+    assert times(price, Decimal(1)) is price
+    assert times(price, Decimal("2.50")) == Price(per_minute=Decimal("0.015"))
+    assert times(price, Decimal("2.50")).origin == "common × 2.5"
+    assert times(price, Decimal(100)).origin == "common × 100"
+    assert times(FREE, Decimal(2)) == FREE
+
+
+def test_where_a_price_comes_from_makes_no_difference_between_prices() -> None:
+    assert Price(per_minute=Decimal(1), origin="a") == Price(per_minute=Decimal(1), origin="b")
+    assert Price(origin="own") == FREE
+    assert "origin" not in UNITS
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        (FREE, "free"),
+        (Price(per_minute=Decimal("0.0060")), "$0.006 per minute"),
+        (Price(per_1m_characters=Decimal("3E+1")), "$30 per 1M characters"),
+        (
+            Price(per_1m_input_tokens=Decimal("2.5"), per_1m_output_tokens=Decimal(10)),
+            "$2.5 per 1M input tokens + $10 per 1M output tokens",
+        ),
+        (Price(per_second=Decimal("1E-12"), per_request=Decimal(1)), "$0.000000000001 per second + $1 per request"),
+    ],
+)
+def test_a_price_is_told_in_words(price: Price, words: str) -> None:
+    assert told(price) == words

@@ -32,6 +32,9 @@ def test_amounts_are_told_in_the_units_of_the_configuration(measure: str, amount
         (Limit("usd", "month", 20_000_000), "usd/month=20"),
         (Limit("audio_seconds", "day", 1_500), "audio_seconds/day=1.5"),
         (Limit("concurrency", "", 4), "concurrency=4"),
+        (Limit("requests", "minute", 60), "requests/minute=60"),
+        (Limit("requests", "minute", 60, 10), "requests/minute=60,burst=10"),
+        (Limit("requests", "hour", 1000, 1), "requests/hour=1000,burst=1"),
     ],
 )
 def test_a_limit_in_one_word_is_read_back(limit: Limit, word: str) -> None:
@@ -39,10 +42,15 @@ def test_a_limit_in_one_word_is_read_back(limit: Limit, word: str) -> None:
     read = read_limit(word)
     assert (read["measure"], read.get("per", "")) == (limit.measure, limit.per)
     assert read["amount"] == str(told(limit.measure, limit.amount))
+    assert read.get("burst", "0") == str(limit.burst)
+    assert read.keys() <= {"measure", "per", "amount", "burst"}
 
 
 def test_what_a_limit_says_is_not_judged_here() -> None:
     assert read_limit("beer/fortnight=many") == {"measure": "beer", "per": "fortnight", "amount": "many"}
+    assert read_limit("usd/day=1,5") == {"measure": "usd", "per": "day", "amount": "1,5"}
+    assert read_limit("beer=much,burst=more") == {"measure": "beer", "amount": "much", "burst": "more"}
+    assert read_limit("usd/day=1,burst=") == {"measure": "usd", "per": "day", "amount": "1,burst="}
 
 
 @pytest.mark.parametrize("word", ["", "usd", "usd=", "=1", "usd/=1", "/day=1", "usd/day", "usd day=1", "USD/day=1"])

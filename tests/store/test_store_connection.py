@@ -15,7 +15,6 @@ import pytest
 
 from gateway.errors import Refused, SetupError
 from gateway.metrics import Metrics
-from gateway.store import connection as connection_room
 from gateway.store.connection import Connection, script_text
 from tests.servers import BINARIES, EACH_ENGINE, start_store
 
@@ -45,19 +44,25 @@ def private_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
-PORTS = ("redis://localhost:port", "redis://localhost:99999", "redis://[::1")
+PORTS = ("redis://localhost:port", "redis://localhost:99999", "redis://[::1", "redis+sentinel://h:x/ours")
 OPTIONS = ("redis://localhost?db=first", "redis://localhost?socket_timeout=x", "redis://localhost?nonsense=1")
+SEVERAL = (
+    *("redis+sentinel://", "redis+sentinel:///ours", "redis+sentinel://h,/ours", "redis+sentinel://h/ours/first"),
+    *("redis+cluster://", "redis+cluster://,h", "redis+cluster://h?nonsense=1", "unix+cluster:///path", "redis+x://h"),
+    *("redis+sentinel://h/ours?sentinel_nonsense=1", "redis+cluster://h?sentinel_password=pw", "redis://h?protocol=9"),
+)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "localhost:6379", "http://localhost", *PORTS, *OPTIONS])
+@pytest.mark.parametrize("url", ["", "nonsense", "localhost:6379", "http://localhost", *PORTS, *OPTIONS, *SEVERAL])
 def test_a_url_that_cannot_be_read_stops_the_start(url):
     with pytest.raises(SetupError, match=r"store\.url cannot be read; write redis://"):
         Connection(url, Metrics(models=(), teams=()))
 
 
-def test_a_url_that_cannot_be_read_is_not_repeated_with_its_password():
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
+def test_a_url_that_cannot_be_read_is_not_repeated_with_its_password(scheme):
     with pytest.raises(SetupError) as caught:
-        Connection("redis://:hunter2/x@host:6379/0", Metrics(models=(), teams=()))
+        Connection(f"{scheme}://:hunter2/x@host:6379/0", Metrics(models=(), teams=()))
     assert "hunter2" not in str(caught.value)
 
 
@@ -78,10 +83,10 @@ async def test_a_hundred_requests_at_once_learn_quickly_that_it_is_gone(open_roo
         assert time.monotonic() - started < QUICK
 
 
-async def test_a_server_that_hangs_is_given_up(private_url, open_rooms, monkeypatch):
-    monkeypatch.setattr(connection_room, "ANSWER_TIMEOUT", 0.2)
+async def test_a_server_that_hangs_is_given_up(private_url, open_rooms):
     async with open_rooms(private_url) as rooms:
         await rooms.declare()
+        rooms.connection._timeout = 0.2
         pid = int((await rooms.raw.info("server"))["process_id"])
         os.kill(pid, signal.SIGSTOP)
         try:

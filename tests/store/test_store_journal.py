@@ -14,18 +14,29 @@ import pytest
 
 from gateway.errors import SetupError
 from gateway.policy.limits import Amounts
-from gateway.store.journal import KEEP, Journal
-from gateway.store.usage import Settlement
+from gateway.store.journal import KEEP, KNOWN, Journal
+from gateway.store.usage import SETTLED_TTL, Settlement, Spent
+
+START = 1_750_000_000.0
 
 
-def settlement(number: int) -> Settlement:
+def settlement(number: int, *, began: float = START) -> Settlement:
     used = Amounts(usd=number, ms=2, characters=3, requests=1)
     facts = {"kid": "k", "team": "t", "model": "whisper-1", "upstream": "one", "route": "speech"}
-    return Settlement(rid=f"req_{number:032x}", began=1.5, used=used, sums={"usd": number}, record={"id": "x"}, **facts)
+    return Settlement(
+        rid=f"req_{number:032x}",
+        began=began,
+        used=used,
+        cost=Amounts(usd=2 * number),
+        failed=(Spent("two", Amounts(usd=3 * number, requests=1)),),
+        sums={"usd": number},
+        record={"id": "x"},
+        **facts,
+    )
 
 
 class Clock:
-    now = 1000.0
+    now = START
 
     def __call__(self) -> float:
         return self.now
@@ -57,9 +68,9 @@ async def test_it_is_on_disk_when_keep_returns(tmp_path: Path) -> None:
         await one.keep(settlement(7))
         (file,) = tmp_path.glob("*.db")
         with sqlite3.connect(file) as other:
-            ((body,),) = other.execute("SELECT body FROM owed").fetchall()
+            ((body,),) = other.execute("SELECT body FROM settlements").fetchall()
         other.close()
-    assert json.loads(body)["used"]["usd"] == 7
+    assert json.loads(body) == json.loads(json.dumps(asdict(settlement(7))))
 
 
 async def test_what_was_taken_lately_can_be_sent_again_and_is_forgotten_later(tmp_path: Path) -> None:
@@ -88,7 +99,7 @@ import asyncio, os, sys
 from pathlib import Path
 from gateway.store.journal import Journal, _read
 async def main():
-    one = Journal(Path(sys.argv[1]), clock=lambda: 1000.0)
+    one = Journal(Path(sys.argv[1]), clock=lambda: 1_750_000_000.0)
     one.open()
     for body in sys.stdin:
         await one.keep(_read(body))
@@ -111,6 +122,57 @@ async def test_the_file_of_a_process_that_was_killed_is_adopted_and_that_of_a_li
         await living.tidy()
         assert await living.owed(100) == [settlement(99)], "an heir is no longer adopted from"
     assert len(list(tmp_path.glob("*.db"))) == 2
+
+
+async def test_what_is_refused_again_and_again_lets_the_others_go_first(tmp_path: Path) -> None:
+    async with journal(tmp_path) as one:
+        for number in range(6):
+            await one.keep(settlement(number))
+        poison = [one.rid for one in await one.owed(3)]
+        await one.sending(poison)
+        assert [left.rid for left in await one.owed(10)] == [settlement(n).rid for n in (3, 4, 5)] + poison
+        assert [left.rid for left in await one.owed(3)] == [settlement(n).rid for n in (3, 4, 5)]
+        await one.sending([settlement(n).rid for n in (3, 4, 5)])
+        assert [left.rid for left in await one.owed(3)] == poison, "by their age, once all were tried as often"
+        await one.unsent(poison[:1])
+        assert [left.rid for left in await one.owed(1)] == poison[:1]
+
+
+async def test_Q_20_what_was_sent_is_not_sent_again_once_the_store_may_have_forgotten_it(tmp_path: Path) -> None:
+    clock = Clock()
+    async with journal(tmp_path, clock) as one:
+        await one.keep(settlement(1))  # counts as sent: whoever keeps it sends it
+        await one.keep(settlement(2))
+        await one.unsent([settlement(2).rid])
+        clock.now = START + KNOWN - 0.001
+        assert [left.rid for left in await one.owed(10)] == [settlement(2).rid, settlement(1).rid]
+        assert await one.stuck() == 0
+        clock.now = START + KNOWN
+        assert await one.owed(10) == [settlement(2)], "nobody ever sent it, so it cannot be charged twice"
+        assert (await one.stuck(), await one.count()) == (1, 2), "it is kept for an operator to see"
+        await one.sending([settlement(2).rid])
+        assert (await one.owed(10), await one.stuck()) == ([], 2)
+        await one.taken([settlement(1).rid, settlement(2).rid])
+        assert (await one.stuck(), await one.count()) == (0, 0)
+        clock.now += KEEP - 1
+        await one.send_again()
+        assert await one.owed(10) == [], "nor is what a server that is gone took"
+    assert KNOWN + 1800 <= SETTLED_TTL, "the store has to know for longer than it is asked"
+
+
+async def test_an_heir_knows_how_often_a_settlement_was_tried(tmp_path: Path) -> None:
+    clock = Clock()
+    async with journal(tmp_path, clock) as heir:
+        dead = Journal(tmp_path, clock=clock)
+        dead.open()
+        await dead.keep(settlement(1))
+        await dead.keep(settlement(2))
+        await dead.unsent([settlement(1).rid])
+        await dead.close()  # lets its lock go, like a process that ends
+        clock.now = START + KNOWN
+        await heir.tidy()
+        assert await heir.owed(10) == [settlement(1)]
+        assert await heir.stuck() == 1
 
 
 async def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 import pytest
 
 from gateway.policy.ids import request_id
-from gateway.policy.limits import Limit
+from gateway.policy.limits import Amounts, Limit
 from gateway.store.leases import Leases
 from gateway.store.limits import LEASE_MS
+from gateway.store.usage import Spent
 
 START = 1_750_000_000_000  # 2025-06-15 15:06:40 UTC
 RID = request_id(START, bytes(10))
@@ -32,7 +33,7 @@ async def records(rooms):
 async def test_what_is_renewed_is_not_reaped(rooms):
     leases = await died(rooms)
     rooms.connection.now_ms += LEASE_MS - 1
-    assert await leases.renew({RID: rooms.caller.kid}) == {RID: "active"}
+    assert await leases.renew({RID: rooms.caller}) == {RID: "active"}
     rooms.connection.now_ms += LEASE_MS - 1
     assert await leases.reap("charge") == []
     rooms.connection.now_ms += 1
@@ -51,16 +52,81 @@ async def test_a_dead_gateway_s_reservation_is_charged_once_and_recorded(rooms):
     await rooms.admit("r2", usd=200)  # the place it held is free again
 
 
-async def test_it_may_be_given_back_instead(rooms):
+@pytest.mark.parametrize(
+    ("policy", "error", "usd", "ms"),
+    [("charge", "expired", 300, 60_000), ("refund", "expired", 0, 0), ("mark", "unsettled", 0, 0)],
+)
+async def test_Q_7_it_is_charged_given_back_or_marked_and_always_recorded(rooms, policy, error, usd, ms):
     leases = await died(rooms)
     rooms.connection.now_ms += LEASE_MS
-    assert len(await leases.reap("refund")) == 1
-    assert await spent(rooms) == [(0, 0, 0)] * 3
+    assert [one.rid for one in await leases.reap(policy)] == [RID]
+    assert await spent(rooms) == [(0, 0, usd)] * 3
     (record,) = await records(rooms)
-    assert (record["error"], record["cost_micro_usd"]) == ("expired", "0")
+    assert (record["id"], record["error"]) == (RID, error)
+    assert (record["cost_micro_usd"], record["upstream_micro_usd"], record["audio_ms"]) == (str(usd), str(usd), str(ms))
+    assert record["reserved_micro_usd"] == "300", "what it may have cost is never forgotten"
+    assert record["source"] == ("estimate" if policy == "charge" else "none")
+    sums = {}
+    for field, amount in (await rooms.raw.hgetall("{ag}:day:20250615")).items():
+        sums[field.rsplit(b"|", 1)[1].decode()] = int(amount)
+    assert sums == {"requests": 1, "errors": 1, **({"usd": usd, "cost": usd, "ms": ms} if usd else {})}
 
 
-@pytest.mark.parametrize(("policy", "actual"), [("charge", 120), ("refund", 120), ("charge", 0)])
+# Each corner of the world has its day end at another moment; upstreams have that of UTC.
+ENDS = {"UTC": 24 * 3600, "Asia/Shanghai": 16 * 3600, "America/New_York": 28 * 3600, "Asia/Kathmandu": 65_700}
+
+
+@pytest.mark.parametrize("zone", ENDS)
+@pytest.mark.parametrize("policy", ["charge", "refund", "mark"])
+@pytest.mark.parametrize("over", [-1, 0])
+async def test_Q_7_a_late_settle_corrects_each_scope_in_the_windows_that_are_still_the_same(rooms, zone, policy, over):
+    """The request is reaped some minutes before its team's day ends, and settled a millisecond before that, or then."""
+    end = (START // 86_400_000) * 86_400_000 + ENDS[zone] * 1000
+    rid = request_id(end - 600_000, bytes(10))
+    rooms.connection.now_ms = end - 600_000
+    await rooms.declare(timezone=zone)
+    await rooms.admit(rid, usd=300, ms=60_000)
+    rooms.connection.now_ms += LEASE_MS
+    assert len(await Leases(rooms.connection).reap(policy)) == 1
+    rooms.connection.now_ms = end + over
+    failed = [Spent("two", Amounts(usd=7, requests=1))]
+    told = {"usd": 120, "ms": 50_000, "cost": Amounts(usd=500, ms=50_000), "failed": failed}
+    assert await rooms.settle(rid, began=(end - 600_000) / 1000, **told)
+    charge = 300 if policy == "charge" else 0
+    for scope, cost in {"alice": 120, "default": 120, "one": 500}.items():
+        numbers = await rooms.numbers(scope)
+        rolled = over == 0 and (scope != "one" or zone == "UTC")
+        assert numbers.used["day"] == (cost, 50_000, 0, 1), (scope, rolled)
+        assert numbers.used["month"] == numbers.used["total"] == (cost, 50_000, 0, 1), scope
+        assert (numbers.flying, numbers.reserved) == (0, (0, 0, 0, 0))
+    assert (await rooms.numbers("two")).used["total"] == (7, 0, 0, 1)
+    billed = sum(int(row["cost_micro_usd"]) - int(row.get("takes_back", 0)) for row in await records(rooms))
+    assert billed == 120
+    assert charge in {int(row["cost_micro_usd"]) for row in await records(rooms)}
+
+
+async def test_Q_7_what_was_charged_yesterday_stays_there_for_the_team_and_is_taken_back_from_the_upstream(rooms):
+    end = (START // 86_400_000) * 86_400_000 + ENDS["Asia/Shanghai"] * 1000
+    rid = request_id(end - 600_000, bytes(10))
+    rooms.connection.now_ms = end - 600_000
+    await rooms.declare(timezone="Asia/Shanghai")
+    await rooms.admit(rid, usd=300)
+    rooms.connection.now_ms += LEASE_MS
+    await Leases(rooms.connection).reap("charge")
+    rooms.connection.now_ms = end
+    await rooms.settle("other", usd=40)
+    await rooms.settle(rid, usd=120, began=(end - 600_000) / 1000)
+    used = {scope: (await rooms.numbers(scope)).used for scope in ("alice", "default", "one")}
+    assert {scope: found["day"][0] for scope, found in used.items()} == {"alice": 160, "default": 160, "one": 160}
+    assert {scope: found["month"][0] for scope, found in used.items()} == {"alice": 160, "default": 160, "one": 160}
+    before = (await rooms.numbers("alice")).ids
+    rooms.connection.now_ms = end - 1
+    assert not await rooms.settle(rid, usd=120, began=(end - 600_000) / 1000)
+    assert (await rooms.numbers("alice")).ids == before
+
+
+@pytest.mark.parametrize("policy", ["charge", "refund", "mark"])
+@pytest.mark.parametrize("actual", [120, 0, 400])
 async def test_a_late_settle_puts_it_right(rooms, policy, actual):
     leases = await died(rooms)
     rooms.connection.now_ms += LEASE_MS
@@ -93,11 +159,11 @@ async def test_a_late_settle_takes_nothing_out_of_a_window_that_began_since(room
 async def test_renewing_says_which_keys_are_no_longer_good(rooms):
     leases = await died(rooms)
     await rooms.declare(revoked=True)
-    assert await leases.renew({RID: rooms.caller.kid, "lost": rooms.caller.kid}) == {RID: "revoked", "lost": "lost"}
+    assert await leases.renew({RID: rooms.caller, "lost": rooms.caller}) == {RID: "revoked", "lost": "lost"}
     await rooms.declare(expires=START / 1000 - 1)
-    assert await leases.renew({RID: rooms.caller.kid}) == {RID: "expired"}
+    assert await leases.renew({RID: rooms.caller}) == {RID: "expired"}
     await rooms.raw.delete(f"{{ag}}:k:{rooms.caller.kid}")
-    assert await leases.renew({RID: rooms.caller.kid}) == {RID: "gone"}
+    assert await leases.renew({RID: rooms.caller}) == {RID: "gone"}
     assert await leases.renew({}) == {}
 
 

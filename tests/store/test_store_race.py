@@ -66,6 +66,7 @@ class Racer:
             route="transcriptions",
             began=1_700_000_000.0,
             used=Amounts(usd=used, ms=5),
+            cost=Amounts(usd=used, ms=5),
             sums={"requests": 1, "usd": used, "ms": 5},
             record={"id": rid, "cost_micro_usd": str(used)},
         )

@@ -185,7 +185,7 @@ async def test_changed_limits_keep_what_was_used(rooms, register):
     await rooms.settle("r1", kid=made.record.kid, usd=6)
     await register.change_key("bob", lambda key: replace(key, limits=(Limit("usd", "day", 7),)))
     await tried(rooms, made.text)
-    (standing,) = await register.roll.standing(f"{{ag}}:k:{made.record.kid}")
+    (standing,) = await register.roll.key_standing(made.record)
     assert (standing.limit, standing.used, standing.reserved) == (Limit("usd", "day", 7), 6, 0)
     with pytest.raises(Refused) as refused:
         await rooms.admit("r2", usd=2)
@@ -307,7 +307,7 @@ async def test_a_rotation_keeps_limits_and_what_was_used(rooms, register):
     new = await register.rotate_key("bob", overlap=0)
     await rooms.settle("r1", kid=old.record.kid, usd=6)
     assert new.record.key == KEY
-    found = await register.roll.standing(f"{{ag}}:k:{new.record.kid}")
+    found = await register.roll.key_standing(new.record)
     assert [one.used for one in found if one.limit.measure == "usd"] == [6]
 
 
@@ -432,7 +432,8 @@ async def test_standings_tell_each_limit_in_its_window(rooms):
     await rooms.settle("r1", usd=3, ms=90)
     await rooms.admit("r2", usd=5, ms=7)
     before = await rooms.everything()
-    key, team, nothing = await standings(rooms.connection, f"{{ag}}:k:{caller.kid}", "{ag}:t:default", "{ag}:t:none")
+    team, key = await standings(rooms.connection, "default", kid=caller.kid)
+    (nothing,) = await standings(rooms.connection, "none")
     assert [(one.limit.measure, one.used, one.reserved, one.resets) for one in key] == [
         ("concurrency", 1, 0, None),
         ("usd", 3, 5, 86_400.0 * 20_001),

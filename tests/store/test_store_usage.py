@@ -24,10 +24,10 @@ async def test_each_day_has_its_own_sums_by_utc(rooms):
     ):
         await rooms.settle(f"r{number}", usd=10**number, began=moment(day, clock))
     found = await rows(rooms, DAY, DAY + timedelta(3))
-    assert [(row.day, row.sums["usd"], row.sums["requests"]) for row in found] == [
-        (date(2024, 2, 28), 11, 2),
-        (date(2024, 2, 29), 100, 1),
-        (date(2024, 3, 1), 1000, 1),
+    assert [(row.at, row.sums["usd"], row.sums["requests"]) for row in found] == [
+        (datetime(2024, 2, 28, tzinfo=UTC), 11, 2),
+        (datetime(2024, 2, 29, tzinfo=UTC), 100, 1),
+        (datetime(2024, 3, 1, tzinfo=UTC), 1000, 1),
     ]
     assert await rows(rooms, DAY + timedelta(1), DAY + timedelta(1)) == found[1:2]
 

@@ -1,17 +1,16 @@
-"""Windows: the calendar in scope.lua against Python's, and what happens when one ends."""
+"""Windows: calendar.lua against Python's, and what happens when one ends."""
 
 import random
 from datetime import UTC, date, datetime, timedelta
-from importlib.resources import files
 
 import pytest
 
 from gateway.errors import Refused
 from gateway.policy.limits import Limit
-from gateway.store.connection import script_text
+from gateway.store.connection import script_text, shared_text
 
 CLOCK = "redis.call('TIME')"  # the text that `rooms` replaces as well
-SCOPE = (files("gateway.store") / "lua" / "scope.lua").read_text()
+SCOPE = shared_text()
 EPOCH = date(1970, 1, 1)
 DAYS = (date(2101, 1, 1) - EPOCH).days
 NONE = (0, 0, 0, 0)
@@ -57,7 +56,9 @@ async def test_at_any_moment_ids_and_waits_are_the_calendar_s(rooms):
     text = f"""
         local function at(seconds, micros)
           {SCOPE.replace(CLOCK, "{seconds, micros}")}
-          return {{ids[1], ids[2], ids[3], ids[4], wait_for(1), wait_for(2), wait_for(3), wait_for(4), wait_for(5)}}
+          local found = {{unpack(UTC.ids, 1, 4)}}
+          for window = 1, 5 do found[4 + window] = wait_for(UTC, window) end
+          return found
         end
         local found = {{}}
         for i = 1, #ARGV, 2 do found[#found + 1] = at(ARGV[i], ARGV[i + 1]) end

@@ -31,6 +31,11 @@ ROUTES = [
     ("GET", "/admin/teams/red"),
     ("PATCH", "/admin/teams/red"),
     ("GET", "/admin/audit"),
+    ("GET", "/admin/usage"),
+    ("GET", "/admin/requests"),
+    ("GET", "/admin/requests/{id}"),
+    ("GET", "/admin/export"),
+    ("POST", "/admin/export"),
 ]
 
 
@@ -77,8 +82,13 @@ async def test_a_key_from_its_making_to_its_end(store_url: str, data: Path) -> N
             "name": "bob",
             "models": ["tts-*"],
             "upstreams": ["a"],
-            "limits": [{"measure": "usd", "per": "month", "amount": 0.5}, {"measure": "concurrency", "amount": "4"}],
+            "limits": [
+                {"measure": "usd", "per": "month", "amount": 0.5},
+                {"measure": "concurrency", "amount": "4"},
+                {"measure": "requests", "per": "minute", "amount": 60, "burst": 10},
+            ],
             "expires": "2099-01-01",
+            "exact": True,
             "note": "for it",
         }
         made = await done(admin.post("/admin/keys", json=asked), 201)
@@ -92,11 +102,13 @@ async def test_a_key_from_its_making_to_its_end(store_url: str, data: Path) -> N
             "models": ["tts-*"],
             "upstreams": ["a"],
             "limits": [
-                {"measure": "usd", "per": "month", "amount": "0.5"},
-                {"measure": "concurrency", "per": None, "amount": 4},
+                {"measure": "usd", "per": "month", "amount": "0.5", "burst": None},
+                {"measure": "concurrency", "per": None, "amount": 4, "burst": None},
+                {"measure": "requests", "per": "minute", "amount": 60, "burst": 10},
             ],
             "ips": None,
             "expires": "2099-01-01T00:00:00Z",
+            "exact": True,
             "note": "for it",
             "state": "active",
             "origin": "admin",
@@ -105,7 +117,8 @@ async def test_a_key_from_its_making_to_its_end(store_url: str, data: Path) -> N
         }
         assert (await speak(gateway, key)).status_code == 200
         shown = await done(admin.get("/admin/keys/bob"))
-        assert {row["measure"]: row["limit"] for row in shown.pop("standing")} == {"usd": "0.5", "concurrency": 4}
+        standing = {row["measure"]: (row["limit"], row["burst"]) for row in shown.pop("standing")}
+        assert standing == {"usd": ("0.5", None), "concurrency": (4, None), "requests": (60, 10)}
         assert shown == made
         assert [row["name"] for row in (await done(admin.get("/admin/keys")))["data"]] == ["alice", "bob"]
         changed = await done(admin.patch("/admin/keys/bob", json={"models": ["whisper-1"], "limits": None}))
@@ -113,6 +126,10 @@ async def test_a_key_from_its_making_to_its_end(store_url: str, data: Path) -> N
         assert (await speak(gateway, key)).status_code == 404
         changed = await done(admin.patch("/admin/keys/bob", json={"models": None, "expires": None}))
         assert (changed["models"], changed["expires"], changed["note"]) == (None, None, "for it")
+        assert changed["exact"] is True, "what is left out stays as it is"
+        for asked_for in ({"exact": False}, {"exact": None}):
+            assert (await done(admin.patch("/admin/keys/bob", json={"exact": True})))["exact"] is True
+            assert (await done(admin.patch("/admin/keys/bob", json=asked_for)))["exact"] is False
         assert (await speak(gateway, key)).status_code == 200
         assert (await done(admin.post("/admin/keys/bob/revoke")))["state"] == "revoked"
         assert "revoked" in (await refused(speak(gateway, key), 401))["message"]
@@ -162,18 +179,58 @@ async def test_a_key_is_used_from_its_networks_alone(store_url: str, data: Path)
 
 async def test_teams_are_made_shown_and_changed(store_url: str, data: Path) -> None:
     async with opened(store_url, data) as (gateway, admin):
-        limits = [{"measure": "requests", "per": "day", "amount": 1}]
+        limits = [{"measure": "requests", "per": "day", "amount": 1, "burst": None}]
         made = await done(admin.post("/admin/teams", json={"name": "red", "limits": limits}), 201)
         assert (made["origin"], made["limits"], made["models"]) == ("admin", limits, None)
+        assert made["timezone"] == "UTC"
         key = (await done(admin.post("/admin/keys", json={"name": "bob", "team": "red"}), 201))["key"]
         assert [(await speak(gateway, key)).status_code for _ in range(2)] == [200, 429]
         shown = await done(admin.get("/admin/teams/red"))
         (row,) = shown["standing"]
         assert (row["limit"], row["used"] + row["reserved"]) == (1, 1)
         changed = await done(admin.patch("/admin/teams/red", json={"limits": [], "note": "x"}))
-        assert (changed["limits"], changed["note"]) == ([], "x")
+        assert (changed["limits"], changed["note"], changed["timezone"]) == ([], "x", "UTC")
         assert (await speak(gateway, key)).status_code == 200
         assert [one["name"] for one in (await done(admin.get("/admin/teams")))["data"]] == ["default", "red"]
+
+
+async def test_a_team_s_days_end_where_its_time_zone_says(store_url: str, data: Path) -> None:
+    async with opened(store_url, data) as (_, admin):
+        limits = [{"measure": "usd", "per": "day", "amount": 1}, {"measure": "usd", "per": "month", "amount": 9}]
+        asked = {"name": "red", "limits": limits, "timezone": "Asia/Shanghai"}
+        assert (await done(admin.post("/admin/teams", json=asked), 201))["timezone"] == "Asia/Shanghai"
+        await done(admin.post("/admin/keys", json={"name": "bob", "team": "red", "limits": limits}), 201)
+        resets = {}
+        for zone in ("Asia/Shanghai", "Asia/Kolkata", None):
+            changed = await done(admin.patch("/admin/teams/red", json={"timezone": zone}))
+            assert changed["timezone"] == (zone or "UTC")
+            found = [await done(admin.get(path)) for path in ("/admin/teams/red", "/admin/keys/bob")]
+            times = {row["resets"][10:] for one in found for row in one["standing"]}
+            resets[zone] = times
+        assert resets == {
+            "Asia/Shanghai": {"T16:00:00Z"},
+            "Asia/Kolkata": {"T18:30:00Z"},
+            None: {"T00:00:00Z"},
+        }
+        error = await refused(admin.patch("/admin/teams/red", json={"timezone": "Asia/Peking"}), 400)
+        assert (error["param"], error["type"]) == ("timezone", "invalid_request_error")
+        await refused(admin.patch("/admin/keys/bob", json={"timezone": "UTC"}), 400)
+
+
+async def test_a_burst_is_told_with_what_is_left_of_it(store_url: str, data: Path) -> None:
+    async with opened(store_url, data) as (gateway, admin):
+        limits = [{"measure": "requests", "per": "hour", "amount": 60, "burst": 2}]
+        key = (await done(admin.post("/admin/keys", json={"name": "bob", "limits": limits}), 201))["key"]
+        answers = [await speak(gateway, key) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+        assert {answer.headers["x-ratelimit-limit-requests"] for answer in answers} == {"60"}
+        assert 50_000 < int(answers[2].headers["retry-after-ms"]) <= 60_000, "one a minute"
+        (row,) = (await done(admin.get("/admin/keys/bob")))["standing"]
+        assert (row["limit"], row["burst"], row["used"], row["reserved"]) == (60, 2, 2, 0)
+        bad = [{"measure": "requests", "per": "day", "amount": 60, "burst": 2}]
+        error = await refused(admin.patch("/admin/keys/bob", json={"limits": bad}), 400)
+        assert error["param"] == "limits[0].burst"
 
 
 async def test_a_holder_is_told_where_the_limits_of_key_and_team_stand(store_url: str, data: Path) -> None:
@@ -187,7 +244,17 @@ async def test_a_holder_is_told_where_the_limits_of_key_and_team_stand(store_url
     assert found["object"] == "usage"
     assert found["key"] == {
         "name": "bob",
-        "limits": [{"measure": "characters", "per": "total", "limit": 100, "used": 5, "reserved": 0, "resets": None}],
+        "limits": [
+            {
+                "measure": "characters",
+                "per": "total",
+                "limit": 100,
+                "burst": None,
+                "used": 5,
+                "reserved": 0,
+                "resets": None,
+            }
+        ],
     }
     (row,) = found["team"]["limits"]
     assert found["team"]["name"] == "default"

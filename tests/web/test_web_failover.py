@@ -5,11 +5,19 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.running import Running, configured, running, serving, upstream
+from gateway.config.model import Config, Key
+from gateway.policy.limits import Limit
+from gateway.policy.pricing import Price
+from gateway.policy.routing import Market
+from tests.media import make
+from tests.running import Running, configured, key_text, running, serving, upstream
 from tests.stub import Answer, Stub, failed, said, stub
 from tests.wire import END, MODEL, Wire, dial, file
 
@@ -269,3 +277,141 @@ async def test_an_early_refusal_sends_the_upload_on_to_the_next(store_url: str, 
         (record,) = await gateway.records()
     assert (got.status, record["upstream"]) == (200, "b")
     assert two.seen[0].fields[1] == ("file", sound)
+
+
+# -- what failed attempts cost
+
+WAV = make("wav", 10.0)
+EXACT = {"alice": Key("alice", "default", key_text(), exact=True)}  # so that the length is known to the millisecond
+SCOPES = {"alice": f"{{ag}}:k:{key_text()[3:13]}", "team": "{ag}:t:default"}
+BROKEN = Answer(headers={"content-length": "99"}, pieces=(b'{"te',), cut=True)
+PER_MINUTE = {"a": "0.006", "b": "0.012", "c": "0.018"}
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads the whole request and goes away without a word."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    writer.transport.abort()
+
+
+def priced(config: Config, **more: object) -> Config:
+    """The upstreams of a configuration, each at its own price; `more` replaces other parts."""
+    upstreams = config.market.upstreams
+    rows = {one.name: {"whisper-1": Price(per_minute=Decimal(PER_MINUTE[one.name]))} for one in upstreams}
+    return replace(config, market=Market(upstreams, rows), **more)  # type: ignore[arg-type]
+
+
+async def used(gateway: Running, scope: str) -> list[int]:
+    """What a scope was charged in all: micro-USD, milliseconds, characters, requests."""
+    script = (
+        "local s = redis.call('HGET', KEYS[1], 's') return s and {unpack(cmsgpack.unpack(s), 27, 30)} or {0, 0, 0, 0}"
+    )
+    found: list[int] = await gateway.app.connection.client.eval(script, 1, SCOPES.get(scope, f"{{ag}}:u:{scope}"))  # type: ignore[misc]
+    return found or [0, 0, 0, 0]
+
+
+async def cube(gateway: Running, metric: str) -> dict[str, int]:
+    """What the sums of the day say of a metric, by upstream."""
+    client: Any = gateway.app.connection.client
+    (day,) = await client.keys("{ag}:day:*")
+    found = {}
+    for field, amount in (await client.hgetall(day)).items():
+        *_, name, _, of = field.split("|")
+        if of == metric:
+            found[name] = int(amount)
+    return found
+
+
+async def test_Q_12_a_caller_pays_once_and_the_operator_for_each_attempt_that_may_be_billed(
+    store_url: str, data: Path
+) -> None:
+    dropping = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with dropping, stub() as one, stub() as three:
+        one.answers = [BROKEN]
+        two_url = f"http://127.0.0.1:{dropping.sockets[0].getsockname()[1]}/v1"
+        urls = {"a": (one.url, "newapi"), "b": (two_url, "openai"), "c": (three.url, "openai")}
+        ups = [upstream(name, url, kind=kind, priority=ord(name)) for name, (url, kind) in urls.items()]
+        limits = {"a": (Limit("usd", "day", 1_999),), "b": (Limit("usd", "day", 2_000),), "c": ()}
+        config = priced(configured(data, *ups, keys=EXACT), upstream_limits=limits)
+        async with running(config, url=store_url) as gateway, dial(gateway) as wire:
+            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).status == 200
+            (record,) = await gateway.records()
+            await gateway.idle()
+            charged = {scope: await used(gateway, scope) for scope in ("alice", "team", "a", "b", "c")}
+            sums = {metric: await cube(gateway, metric) for metric in ("usd", "cost", "requests", "ms")}
+            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).status == 200
+            _, second = await gateway.records(2)
+    assert (record["upstream"], record["attempts"]) == ("c", "3")
+    assert record["failed"] == "a:failed:1000 b:unreachable:2000"
+    assert (record["cost_micro_usd"], record["upstream_micro_usd"]) == ("3000", "6000")
+    assert charged["alice"] == charged["team"] == charged["c"] == [3_000, 10_000, 0, 1]
+    assert (charged["a"], charged["b"]) == ([1_000, 10_000, 0, 1], [2_000, 10_000, 0, 1])
+    assert sums["cost"] == {"a": 1_000, "b": 2_000, "c": 3_000}
+    assert (sums["usd"], sums["requests"], sums["ms"]) == ({"c": 3_000}, {"c": 1}, {"c": 10_000})
+    assert (second["upstream"], second["attempts"]) == ("c", "1"), "a and b have nothing left of their own limits"
+
+
+async def test_Q_12_an_attempt_that_timed_out_costs_the_caller_nothing_and_the_operator_what_it_may(
+    store_url: str, data: Path
+) -> None:
+    async with stub() as one:
+        one.answers = [Answer(hold=asyncio.Event())]
+        config = priced(configured(data, upstream("a", one.url, first_byte_timeout=0.2), keys=EXACT))
+        async with running(config, url=store_url) as gateway, dial(gateway) as wire:
+            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).status == 504
+            (record,) = await gateway.records()
+            await gateway.idle()
+            charged = {scope: await used(gateway, scope) for scope in ("alice", "team", "a")}
+            cost, usd = await cube(gateway, "cost"), await cube(gateway, "usd")
+    assert one.seen[0].whole
+    assert (record["error"], record["failed"]) == ("upstream_timeout", "a:timeout:1000")
+    assert (record["cost_micro_usd"], record["upstream_micro_usd"]) == ("0", "1000")
+    assert charged == {"alice": [0, 0, 0, 0], "team": [0, 0, 0, 0], "a": [1_000, 10_000, 0, 1]}
+    assert (cost, usd) == ({"a": 1_000}, {})
+
+
+FREE_OF_COST = {
+    "refused connection": Answer(refuse=True, early=True),
+    "500": failed(500),
+    "503": failed(503),
+    "a 503 that breaks off": Answer(status=503, headers={"content-length": "99"}, pieces=(b'{"er',), cut=True),
+    "a busy one": failed(429, "slow down"),
+    "a dry one": failed(429, code="insufficient_quota"),
+    "a refused key": failed(401),
+}
+
+
+@pytest.mark.parametrize("answer", FREE_OF_COST.values(), ids=FREE_OF_COST)
+async def test_Q_12_an_attempt_that_was_refused_costs_nothing(store_url: str, data: Path, answer: Answer) -> None:
+    async with stub() as one, stub() as two:
+        one.answers = [answer]
+        config = priced(configured(data, upstream("a", one.url), upstream("b", two.url, priority=2)))
+        async with running(config, url=store_url) as gateway, dial(gateway) as wire:
+            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).status == 200
+            (record,) = await gateway.records()
+            await gateway.idle()
+            charged, cost = await used(gateway, "a"), await cube(gateway, "cost")
+    assert (record["upstream"], record["attempts"]) == ("b", "2")
+    assert record["failed"].startswith("a:")
+    assert record["failed"].endswith(":0")
+    assert record["upstream_micro_usd"] == record["cost_micro_usd"] != "0"
+    assert charged == [0, 0, 0, 0]
+    assert cost == {"b": int(record["cost_micro_usd"])}
+
+
+async def test_Q_12_when_nobody_serves_the_failed_attempts_are_paid_all_the_same(store_url: str, data: Path) -> None:
+    async with stub() as one, stub() as two:
+        one.answers = two.answers = [BROKEN]
+        ups = [upstream("a", one.url, kind="newapi"), upstream("b", two.url, kind="newapi", priority=2)]
+        async with running(priced(configured(data, *ups, keys=EXACT)), url=store_url) as gateway, dial(gateway) as wire:
+            assert (await wire.post(TARGET, MODEL + file(WAV) + END)).status == 502
+            (record,) = await gateway.records()
+            await gateway.idle()
+            charged = {scope: await used(gateway, scope) for scope in ("alice", "team", "a", "b")}
+            cost = await cube(gateway, "cost")
+    assert record["failed"] == "a:failed:1000 b:failed:2000"
+    assert (record["cost_micro_usd"], record["upstream_micro_usd"]) == ("0", "3000")
+    assert charged["alice"] == charged["team"] == [0, 0, 0, 0]
+    assert (charged["a"], charged["b"]) == ([1_000, 10_000, 0, 1], [2_000, 10_000, 0, 1])
+    assert cost == {"a": 1_000, "b": 2_000}

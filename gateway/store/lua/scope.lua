@@ -1,104 +1,141 @@
--- Put in front of every script: the numbers of a scope (a key, a team, an upstream) and its windows.
+-- Put in front of every script, behind calendar.lua: the numbers of a scope (a key, a team, an upstream) and its rates.
 --
--- A scope is a hash. Its field `s` is a msgpack array of 30 integers:
+-- A scope is a hash. Its field `s` is a msgpack array of 32 numbers:
 --   1        requests in flight
 --   2 - 6    ids of the current minute, hour, day, month and of the one window that never ends
 --   7 - 10   reserved: micro-USD, milliseconds of audio, characters, requests
 --   11 - 30  used: for each of the five windows the same four
--- Its field `c` is a msgpack array {most in flight (0: any number), {measure 1-4, window 1-5, limit}, ...}.
+--   31 - 32  requests per minute and per hour as rates: when the bucket is full again, in microseconds since 1970
+-- Its field `c` is a msgpack array {most in flight (0: any number), {measure 1-4, window 1-5, limit, burst}, ...}.
+-- A row with a burst is a rate (GCRA, the generic cell rate algorithm: a bucket of `burst` requests that fills up evenly
+-- by `limit` a window); the others are quotas of fixed windows. A row {measure, window, limit, false, true} is a quota
+-- that several shards draw from: in each of them only what it was granted (field `g`) may be used.
 -- Reserved amounts have no window: a request is charged to the windows that are current when it is settled.
--- The server's clock is the only one: a gateway whose clock is wrong must not roll a window.
 
-local clock = redis.call('TIME')
-local now = tonumber(clock[1])
-local now_ms = now * 1000 + math.floor(tonumber(clock[2]) / 1000)
-
--- Days since 1970 to the months since year 0, and back (proleptic Gregorian calendar, years that begin in March).
-local function month_of(days)
-  local z = days + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  return (yoe + era * 400) * 12 + mp + 2
-end
-
-local function first_day_of(month)
-  local shifted = month - 2
-  local year = math.floor(shifted / 12)
-  local mp = shifted % 12
-  local era = math.floor(year / 400)
-  local yoe = year - era * 400
-  local doy = math.floor((153 * mp + 2) / 5)
-  return era * 146097 + yoe * 365 + math.floor(yoe / 4) - math.floor(yoe / 100) + doy - 719468
-end
-
-local month = month_of(math.floor(now / 86400))
-local ids = {math.floor(now / 60), math.floor(now / 3600), math.floor(now / 86400), month, 1}
-local ends = {(ids[1] + 1) * 60, (ids[2] + 1) * 3600, (ids[3] + 1) * 86400, first_day_of(month + 1) * 86400}
-
--- Milliseconds until a window starts anew, -1 if it never does.
-local function wait_for(window)
-  return window == 5 and -1 or ends[window] * 1000 - now_ms
-end
-
-local function load(key)
-  local packed = redis.call('HGET', key, 's')
-  local s = packed and cmsgpack.unpack(packed) or {}
-  for i = #s + 1, 30 do s[i] = 0 end
+local function load(key, days)
+  local found = redis.call('HMGET', key, 's', 'c')
+  local s = found[1] and cmsgpack.unpack(found[1]) or {}
+  for i = #s + 1, 32 do s[i] = 0 end
   for window = 1, 5 do
     -- Forward, or back by more than one: a clock set back a little over a boundary must not give a budget anew.
-    local was = s[1 + window]
-    if ids[window] > was or ids[window] < was - 1 then
-      s[1 + window] = ids[window]
+    local was, is = s[1 + window], days.ids[window]
+    if is > was or is < was - 1 then
+      s[1 + window] = is
       for measure = 1, 4 do s[6 + window * 4 + measure] = 0 end
     end
   end
-  return s
+  return {key = key, s = s, rows = found[2] and cmsgpack.unpack(found[2]) or {0}, days = days}
 end
 
-local function save(key, s)
-  redis.call('HSET', key, 's', cmsgpack.pack(s))
+local function save(scope)
+  redis.call('HSET', scope.key, 's', cmsgpack.pack(scope.s))
 end
 
-local function rows_of(key)
-  local packed = redis.call('HGET', key, 'c')
-  return packed and cmsgpack.unpack(packed) or {0}
+-- A rate: microseconds between two requests (whole ones: sums of fractions go wrong, and a burst would end one early),
+-- how long a full burst takes to come back, and when this bucket is full again (never later than it would be if it were
+-- empty: a clock may be set back, and limits change).
+local function rate(scope, row)
+  local every = math.ceil((row[2] == 1 and 60000000 or 3600000000) / row[3])
+  return every, row[4] * every, math.min(math.max(scope.s[30 + row[2]], now_us), now_us + row[4] * every)
+end
+
+-- How far a row is used and how much is reserved, and the milliseconds until it is whole again (-1: never).
+local function standing(scope, row)
+  if row[4] then
+    local every, _, full = rate(scope, row)
+    return math.ceil((full - now_us) / every), 0, math.ceil((full - now_us) / 1000)
+  end
+  return scope.s[6 + row[2] * 4 + row[1]], scope.s[6 + row[1]], wait_for(scope.days, row[2])
+end
+
+-- What a shard was granted of a quota in its present window, and whether it asks for more: field `g`, a msgpack map
+-- "measure window" to {id of the window, amount, until when it does not ask again because there was no more}.
+local function granted(scope, row)
+  scope.g = scope.g or cmsgpack.unpack(redis.call('HGET', scope.key, 'g') or cmsgpack.pack({}))
+  local found = scope.g[row[1] .. ' ' .. row[2]]
+  if not found or found[1] ~= scope.s[1 + row[2]] then return 0, true end
+  return found[2], found[3] <= now
 end
 
 -- Of the rows that amounts {usd, ms, characters, requests} would break the one that stands longest in the way:
--- {measure (5: in flight), window, limit, used, asked, milliseconds to wait (-1: for ever)}, or nil.
-local function broken(s, rows, amounts)
-  local worst
-  if rows[1] > 0 and s[1] >= rows[1] then worst = {5, 0, rows[1], s[1], 1, 1000} end
-  for i = 2, #rows do
-    local measure, window, limit = rows[i][1], rows[i][2], rows[i][3]
-    local used, wait = s[6 + window * 4 + measure] + s[6 + measure], wait_for(window)
-    if used + amounts[measure] > limit and not (worst and (worst[6] < 0 or (wait >= 0 and wait <= worst[6]))) then
-      worst = {measure, window, limit, used, amounts[measure], wait}
+-- {measure (5: in flight), window, limit, used, asked, milliseconds to wait (-1: for ever), missing in this shard's
+-- grant (0: nothing)}, or nil.
+-- Rates are not asked again (`rates` false) for a request that has passed them.
+local function broken(scope, amounts, rates)
+  local s, worst = scope.s, nil
+  if scope.rows[1] > 0 and s[1] >= scope.rows[1] then worst = {5, 0, scope.rows[1], s[1], 1, 1000, 0} end
+  for i = 2, #scope.rows do
+    local row = scope.rows[i]
+    local measure, window, limit = row[1], row[2], row[3]
+    local over, used, wait, missing = false, 0, 0, 0
+    if row[4] then
+      local every, burst, full = rate(scope, row)
+      used, wait = math.ceil((full - now_us) / every), math.ceil((full + every - burst - now_us) / 1000)
+      over = rates and wait > 0
+      if rates and full < s[30 + window] then  -- kept, or whoever waits as long as told finds it just as empty
+        s[30 + window] = full
+        save(scope)
+      end
+    else
+      used, wait = s[6 + window * 4 + measure] + s[6 + measure], wait_for(scope.days, window)
+      over = used + amounts[measure] > limit
+      if row[5] and not over then
+        local part, asks = granted(scope, row)
+        over = used + amounts[measure] > part
+        missing = over and asks and used + amounts[measure] - part or 0
+      end
+    end
+    if over and not (worst and (worst[6] < 0 or (wait >= 0 and wait <= worst[6]))) then
+      worst = {measure, window, limit, used, amounts[measure], wait, missing}
     end
   end
   return worst
 end
 
-local function reserve(s, amounts, sign)
+local function reserve(scope, amounts, sign)
+  local s = scope.s
   s[1] = s[1] + sign
   for measure = 1, 4 do s[6 + measure] = s[6 + measure] + sign * amounts[measure] end
 end
 
--- The first candidate that key, team and the candidate's own scope have room for: its number, or nil and for each
--- candidate the row that stood in the way.
-local function choose(key, team, candidates)
+-- A request passes the rates of a scope.
+local function pass(scope)
+  for i = 2, #scope.rows do
+    local row = scope.rows[i]
+    if row[4] then
+      local every, _, full = rate(scope, row)
+      scope.s[30 + row[2]] = full + every
+    end
+  end
+end
+
+-- The first candidate that key, team and the candidate's own scope have room for, with its scope, or nil and for each
+-- candidate the row that stood in the way. `rates`: whether those of key and team are asked. Where one only lacks a
+-- part of what there may be more of, this is to be had first.
+local function choose(key, team, candidates, rates)
   local denials = {}
-  for i, candidate in ipairs(candidates) do
-    local row, scope = broken(key.s, key.rows, candidate.amounts), 'key'
-    if not row then row, scope = broken(team.s, team.rows, candidate.amounts), 'team' end
-    if not row then row, scope = broken(load(candidate.key), rows_of(candidate.key), candidate.amounts), 'upstream' end
-    if not row then return i end
-    denials[#denials + 1] = {scope, candidate.name, row[1], row[2], row[3], row[4], row[5], row[6]}
+  for _, candidate in ipairs(candidates) do
+    candidate.scope = load(candidate.key, UTC)
+    local row, scope = broken(key, candidate.amounts, rates), 'key'
+    if not row then row, scope = broken(team, candidate.amounts, rates), 'team' end
+    if not row then row, scope = broken(candidate.scope, candidate.amounts, true), 'upstream' end
+    if not row then return candidate end
+    if row[7] > 0 then denials = {} end
+    denials[#denials + 1] = {scope, candidate.name, unpack(row)}
+    if row[7] > 0 then break end
   end
   return nil, denials
+end
+
+local function whole(text)
+  local number = tonumber(text)
+  assert(number and number % 1 == 0 and number >= 0 and number < 2 ^ 53, 'amounts must be whole numbers')
+  return number
+end
+
+-- ARGV from `at` on: usd, ms, characters, requests.
+local function read_amounts(at)
+  return {whole(ARGV[at]), whole(ARGV[at + 1]), whole(ARGV[at + 2]), whole(ARGV[at + 3])}
 end
 
 -- ARGV from `first` on: name, usd, ms, characters for each scope from KEYS[keys_from] on.
@@ -109,25 +146,26 @@ local function read_candidates(first, keys_from)
     candidates[#candidates + 1] = {
       key = KEYS[i],
       name = ARGV[at],
-      amounts = {tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), 1},
+      amounts = {whole(ARGV[at + 1]), whole(ARGV[at + 2]), whole(ARGV[at + 3]), 1},
     }
   end
   return candidates
 end
 
--- Release the amounts that are held (nil: nothing is) on the first three KEYS and charge what was used.
-local function account(held, used)
-  for i = 1, 3 do
-    local s = load(KEYS[i])
-    if held then reserve(s, held, -1) end
-    for window = 1, 5 do
-      for measure = 1, 4 do
-        local at = 6 + window * 4 + measure
-        s[at] = s[at] + used[measure]
-      end
+-- Charge a scope in its present windows; with `ids`, only in those that still have these.
+local function charge(scope, used, sign, ids)
+  for window = 1, 5 do
+    for measure = 1, 4 do
+      local at = 6 + window * 4 + measure
+      if not ids or ids[window] == scope.s[1 + window] then scope.s[at] = scope.s[at] + sign * used[measure] end
     end
-    save(KEYS[i], s)
   end
+end
+
+-- The first three KEYS of a request's end: key, team and upstream.
+local function three_scopes()
+  local days = calendar_of(KEYS[2])
+  return {load(KEYS[1], days), load(KEYS[2], days), load(KEYS[3], UTC)}
 end
 
 -- Add sums, (field, amount) pairs, to the usage of an hour and a day, which live for so many seconds.
@@ -140,18 +178,11 @@ local function add_sums(pairs_of, hour, day, hour_ttl, day_ttl)
   redis.call('EXPIRE', day, day_ttl)
 end
 
-local function whole(text)
-  local number = tonumber(text)
-  assert(number and number % 1 == 0, 'amounts must be whole numbers')
-  return number
-end
-
--- ARGV from `at` on: how many sums follow, then name and amount of each; `prefix` goes in front of the names.
--- Returns the pairs and where the rest of ARGV begins.
-local function read_sums(at, prefix)
+-- ARGV from `at` on: how many sums follow, then field and amount of each. Returns the pairs and where the rest begins.
+local function read_sums(at)
   local found = {}
   for i = 1, whole(ARGV[at]) do
-    found[i] = {prefix .. ARGV[at + 2 * i - 1], whole(ARGV[at + 2 * i])}
+    found[i] = {ARGV[at + 2 * i - 1], whole(ARGV[at + 2 * i])}
   end
   local rest = at + 1 + 2 * #found
   assert(#ARGV > rest, 'the record must not be empty')

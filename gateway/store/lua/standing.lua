@@ -1,16 +1,17 @@
 -- How the limits of scopes stand now. Nothing is written.
--- KEYS: scopes
+-- KEYS: of each scope its own, then that of its team
 -- Returns {now in ms since 1970, rows of the first scope, rows of the second, ...}
---         row = {measure (5: in flight), window, limit, used, reserved, ms to reset (-1: never)}
+--         row = {measure (5: in flight), window, limit, used, reserved, ms to reset (-1: never), burst (0: no rate)}
 
 local found = {now_ms}
-for i, key in ipairs(KEYS) do
-  local s, rows, standing = load(key), rows_of(key), {}
-  if rows[1] > 0 then standing[1] = {5, 0, rows[1], s[1], 0, -1} end
-  for j = 2, #rows do
-    local measure, window, limit = rows[j][1], rows[j][2], rows[j][3]
-    standing[#standing + 1] = {measure, window, limit, s[6 + window * 4 + measure], s[6 + measure], wait_for(window)}
+for i = 1, #KEYS, 2 do
+  local scope, rows = load(KEYS[i], calendar_of(KEYS[i + 1])), {}
+  if scope.rows[1] > 0 then rows[1] = {5, 0, scope.rows[1], scope.s[1], 0, -1, 0} end
+  for j = 2, #scope.rows do
+    local row = scope.rows[j]
+    local used, reserved, wait = standing(scope, row)
+    rows[#rows + 1] = {row[1], row[2], row[3], used, reserved, wait, row[4] or 0}
   end
-  found[i + 1] = standing
+  found[#found + 1] = rows
 end
 return found

@@ -12,24 +12,22 @@ for _, candidate in ipairs(candidates) do  -- asked again after an answer was lo
 end
 if held[3] ~= ARGV[2] then return {'gone'} end
 
-local key = {s = load(KEYS[1]), rows = rows_of(KEYS[1])}
-local team = {s = load(KEYS[2]), rows = rows_of(KEYS[2])}
-reserve(key.s, held[4], -1)
-reserve(team.s, held[4], -1)
-local chosen, denials = choose(key, team, candidates)
-if not chosen then return {'full', unpack(denials)} end
-local candidate = candidates[chosen]
+local days = calendar_of(KEYS[2])
+local key, team = load(KEYS[1], days), load(KEYS[2], days)
+reserve(key, held[4], -1)
+reserve(team, held[4], -1)
+local candidate, denials = choose(key, team, candidates, false)
+if not candidate then return {'full', unpack(denials)} end
 
-local from = load(KEYS[4])
-local to = candidate.key == KEYS[4] and from or load(candidate.key)
+local from = load(KEYS[4], UTC)
+local to = candidate.key == KEYS[4] and from or candidate.scope
 reserve(from, held[4], -1)
-reserve(to, candidate.amounts, 1)
-reserve(key.s, candidate.amounts, 1)
-reserve(team.s, candidate.amounts, 1)
-save(KEYS[4], from)
-save(candidate.key, to)
-save(KEYS[1], key.s)
-save(KEYS[2], team.s)
+save(from)
+pass(to)
+for _, scope in ipairs({key, team, to}) do
+  reserve(scope, candidate.amounts, 1)
+  save(scope)
+end
 held[3], held[4] = candidate.name, candidate.amounts
 redis.call('HSET', KEYS[3], ARGV[1], cmsgpack.pack(held))
 return {'ok', candidate.name}

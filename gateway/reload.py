@@ -1,0 +1,167 @@
+"""The configuration file is read again while the gateway serves: SIGHUP asks for it.
+
+What is wrong with the file is logged and nothing changes. Else its keys, teams and limits are brought into the store,
+as at the start and by one process alone; then everybody goes by it from the next request on. Requests that were let in
+keep the price they were let in at. What only a restart can change is logged and stays as it is.
+
+Each process swaps what it goes by in place. The alternative, new processes for old ones, would cut off requests that
+take longer than a process is given to end, and forget what was seen of the upstreams. With several workers the parent
+reads the file and declares it, then sends each worker the signal, which makes it read the file too. The signal is
+blocked while a process starts, so that it waits until somebody can act on it and none is lost.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+from gateway.config.load import environment, load
+from gateway.config.model import Config
+from gateway.config.problem import ConfigError
+from gateway.errors import Refused, SetupError
+from gateway.store.roll import Roll
+from gateway.upstreams.base import Upstream
+
+log = logging.getLogger("audiogate")
+AGAIN_SECONDS = 0.5
+LIVE = frozenset({"admin_token"})  # of the section `server`
+Declare = Callable[[Config], Awaitable[object]]
+
+
+def read_again(now: Config, *, remarks: bool = True) -> Config | None:
+    """The configuration that the file holds now, but for what takes a restart; None if it is wrong, which is logged.
+
+    `remarks`: other things that an operator wants to know are logged, too.
+    """
+    try:
+        found = load(Path(now.file), environment())
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            log.error("%s", line)
+        log.error("%s was read again and cannot be used; nothing is changed", now.file)
+        return None
+    if remarks:
+        _remark(now, found)
+    return replace(found, server=replace(now.server, admin_token=found.server.admin_token), store=now.store)
+
+
+def moved(old: Collection[Upstream], new: Collection[Upstream]) -> frozenset[str]:
+    """The names that stand for another server now, or for another account there."""
+    before = {one.name: (one.kind, one.base_url, one.key) for one in old}
+    return frozenset(one.name for one in new if before.get(one.name) != (one.kind, one.base_url, one.key))
+
+
+async def refuse_taken(roll: Roll, config: Config) -> None:
+    """Before anything is written: raises SetupError if operators made a key or a team of a name in the file.
+
+    Raises Refused (503).
+    """
+    for team in config.teams:
+        if (team_record := await roll.find_team(team)) is not None and team_record.origin == "admin":
+            raise SetupError(f"teams.{team}: a team of this name was made by hand; choose another in the file.")
+    for key in config.keys:
+        if (key_record := await roll.find_key(key)) is not None and key_record.origin == "admin":
+            raise SetupError(f"keys.{key}: a key of this name was made by hand; choose another in the file.")
+
+
+class Reloads:
+    """One process's part of it. `now` tells what counts, `follow` is told what counts from now on.
+
+    `declare` brings a configuration into the store and raises Refused while that is away; None where another process
+    does so.
+    """
+
+    def __init__(self, *, now: Callable[[], Config], declare: Declare | None, follow: Callable[[Config], None]) -> None:
+        self._now, self._declare, self._follow = now, declare, follow
+        self._asked = asyncio.Event()
+        self._waits: Config | None = None  # for the store
+
+    def ask(self) -> None:
+        """Read the file again, soon."""
+        self._asked.set()
+
+    async def next(self) -> None:
+        """Wait until it is asked for, and do it. To be called again and again."""
+        await self._asked.wait()
+        self._asked.clear()
+        config = await asyncio.to_thread(read_again, self._now(), remarks=self._declare is not None)
+        while config is not None and not await self.apply(config):
+            if await self._asked_within(AGAIN_SECONDS):
+                return  # the file counts as it is now
+
+    async def apply(self, config: Config) -> bool:
+        """Go by this configuration, or log why not. False: the store is away, it has to be tried again."""
+        try:
+            if self._declare is not None:
+                await self._declare(config)
+            self._follow(config)
+        except Refused as refusal:
+            if self._waits is not config:
+                log.warning("%s was read again and counts once the store answers (%s)", config.file, refusal)
+            self._waits = config
+            return False
+        except SetupError as error:
+            log.error("%s", error)
+            log.error("%s was read again and cannot be used; nothing is changed", config.file)
+        except Exception:  # nothing that a file says may end what serves
+            log.exception("%s was read again and could not be applied", config.file)
+        else:
+            log.info("%s was read again and counts from the next request on", config.file)
+        return True
+
+    async def _asked_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def hear(reloads: Reloads, *, terminal: bool) -> None:
+    """From now on SIGHUP asks for it, in this event loop; one that waits already does. `terminal`: see `hung_up`."""
+
+    def on_signal() -> None:
+        if hung_up(terminal=terminal):
+            os.kill(os.getpid(), signal.SIGTERM)
+        reloads.ask()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def hold() -> None:
+    """Let SIGHUP wait until somebody listens: in this process, and in those that it starts."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def heard() -> bool:
+    """Whether SIGHUP waits; if so it is taken, for a process that has no event loop to listen in."""
+    if signal.SIGHUP not in signal.sigpending():
+        return False
+    signal.sigwait({signal.SIGHUP})
+    return True
+
+
+def hung_up(*, terminal: bool) -> bool:
+    """Whether SIGHUP came because the terminal has closed that we were started from; `terminal`: if there was one."""
+    return terminal and not os.isatty(0)
+
+
+def _remark(now: Config, found: Config) -> None:
+    if fixed := list(_fixed(now, found)):
+        log.warning("%s: changed in %s; restart the gateway to apply this", ", ".join(fixed), now.file)
+    for note in found.notes:
+        log.info("%s", note)
+
+
+def _fixed(now: Config, found: Config) -> Iterator[str]:
+    """What has changed in the file and takes a restart, by its dotted path."""
+    for section in ("server", "store"):
+        old, new = getattr(now, section), getattr(found, section)
+        for one in fields(old):
+            if one.name not in LIVE and getattr(old, one.name) != getattr(new, one.name):
+                yield f"{section}.{one.name}"
