@@ -17,8 +17,12 @@ from gateway.upload import Upload
 RELOADS = 3
 
 
-async def peek(call: Call, who: tuple[Presented, Caller], parts: Parts) -> None:
-    """Is there anything left for this caller, whatever the request turns out to be? Nothing is reserved."""
+async def peek(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> None:
+    """Is there anything left for this caller, whatever the request turns out to be? Nothing is reserved.
+
+    Where the store does not answer, it is not asked again for this request.
+    """
+    call = entry.call
     presented, caller = who
     upstreams = [one for one in parts.market.upstreams if caller.may_use_upstream(one.name)]
     if not upstreams:
@@ -37,6 +41,7 @@ async def peek(call: Call, who: tuple[Presented, Caller], parts: Parts) -> None:
     except Refused as refusal:
         if refusal.name != "store_down":
             raise
+        entry.away = True
 
 
 async def admit(
@@ -46,17 +51,21 @@ async def admit(
     presented, caller = who
     for _ in range(RELOADS):
         caller, plan = await planned(entry.call, upload, (presented, caller), parts)
+        entry.caller = caller
         offers = _offers(plan, upload)
         try:
-            admission = await parts.limits.admit(entry.rid, caller, presented, offers=offers, told=entry.told)
+            if entry.away:
+                raise refuse("store_down", retry_after=1)
+            admission = await parts.limits.admit(
+                entry.rid, caller, presented, offers=offers, began=entry.call.began, told=entry.told
+            )
         except Stale:
             caller = await again(entry.call, presented, parts)
             continue
         except Refused as refusal:
             admission = without_store(entry, refusal, plan, offers, parts)
         else:
-            parts.grace.noted(caller.kid)
-        entry.caller = caller
+            parts.grace.noted(caller)
         parts.ledger.admitted(entry, _named(plan, admission.upstream), _held(offers, admission.upstream))
         return plan, admission
     raise refuse("bad_key", shown=f"ag_{caller.kid}_…")
@@ -101,7 +110,8 @@ async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
     assert entry.upload is not None and entry.caller is not None
     offers = _offers(left, entry.upload)
     try:
-        name = await parts.limits.switch(entry.rid, entry.caller, held=entry.upstream, offers=offers)
+        spent = entry.failed[-1].cost
+        name = await parts.limits.switch(entry.rid, entry.caller, held=entry.upstream, offers=offers, spent=spent)
     except Refused:
         name = without_store(entry, refuse("store_down"), left, offers, parts).upstream
     if name is not None:

@@ -43,7 +43,7 @@ from gateway.tasks import Tasks
 from gateway.web.audio import AudioEndpoint
 
 log = logging.getLogger("audiogate")
-DRAIN_SECONDS = 8.0
+DRAIN_SECONDS, LAST_SECONDS = 6.0, 2.0
 WATCH_SECONDS = REPLAY_SECONDS = 1.0
 RENEW_SECONDS, REAP_SECONDS, TRIM_SECONDS = 3.0, 5.0, 60.0
 EMBEDDED = "store"
@@ -113,7 +113,7 @@ class Gateway:
         self._probe = Probe()
         self._pepper = pepper_of(start.config)
         self.parts = self._parts(start.config)
-        self._audio = AudioEndpoint(self.parts, wall=wall)
+        self._audio = AudioEndpoint(self.parts)
         self.live = Live(
             start.config,
             self.parts,
@@ -210,9 +210,10 @@ class Gateway:
             self.live.stop()
             for task in watch:
                 task.cancel()
-            await self.tasks.drain(seconds=DRAIN_SECONDS)
+            await self.tasks.wait(seconds=DRAIN_SECONDS)
+            await self._probe.close()  # what waits to be counted is charged by its estimate now
+            await self.tasks.drain(seconds=LAST_SECONDS)
             await self.parts.client.close()
-            await self._probe.close()
             await self.journal.close()
             await self.connection.close()
             if self._embedded is not None:

@@ -28,7 +28,7 @@ class Entry:
     """One request, as its facts become known. `answered` and `first_byte` are monotonic.
 
     `executed`: an upstream has served it, or may have, so it is charged. `step` is where it is, or where it ended.
-    `held` is what the store reserved for it at its present candidate.
+    `held` is what the store reserved for it at its present candidate, `away`: the store did not answer for it.
     """
 
     call: Call
@@ -37,6 +37,7 @@ class Entry:
     caller: Caller | None = None
     candidate: Candidate | None = None
     held: Amounts = NOTHING
+    away: bool = False
     admitted: bool = False
     executed: bool = False
     status: int = 0

@@ -8,6 +8,7 @@ from gateway.policy.keys import Caller
 from gateway.policy.limits import Amounts
 
 REMEMBERED = 10_000
+STEADY = 60.0  # so long after the last request that went in grace what a team spent is forgotten
 
 
 class Grace:
@@ -17,12 +18,15 @@ class Grace:
         self._mode, self._usd, self._clock = mode, usd, clock
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._spent: Counter[str] = Counter()
+        self._last: dict[str, float] = {}
 
-    def noted(self, kid: str) -> None:
-        """The store has let a key in: it is there, and the grace begins anew."""
-        self._spent.clear()
-        self._seen[kid] = self._clock()
-        self._seen.move_to_end(kid)
+    def noted(self, caller: Caller) -> None:
+        """The store has let this caller in. Once it has been there for a while, its team's grace begins anew."""
+        now = self._clock()
+        if self._spent[caller.team] and now - self._last[caller.team] > STEADY:
+            del self._spent[caller.team], self._last[caller.team]
+        self._seen[caller.kid] = now
+        self._seen.move_to_end(caller.kid)
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
@@ -39,4 +43,5 @@ class Grace:
         if not goes_on(self._mode, seen_ago=ago, spent=spent, asked=amounts.usd, most=self._usd):
             return False
         self._spent[caller.team] += amounts.usd
+        self._last[caller.team] = self._clock()
         return True

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gateway import admission
 from gateway.audio.body import reader_for
-from gateway.audio.request import Endpoint, endpoint_for
+from gateway.audio.request import endpoint_for
 from gateway.audio.usage import tap_for
 from gateway.call import Call
 from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable
@@ -34,10 +34,10 @@ async def serve(call: Call, parts: Parts) -> Reply:
     """One audio request. Raises Refused for whatever stands in its way, once it is in the books."""
     entry = parts.ledger.open(Entry(call))
     try:
-        entry.endpoint = endpoint = endpoint_for(call.method, call.path)
+        entry.endpoint = endpoint_for(call.method, call.path)
         presented, entry.caller = await authenticate(call, parts)
         entry.step = "receive"
-        entry.upload = upload = await receive(call, endpoint, (presented, entry.caller), parts)
+        entry.upload = upload = await receive(entry, (presented, entry.caller), parts)
         entry.step = "admit"
         plan, admitted = await to_the_end(admission.admit(entry, upload, (presented, entry.caller), parts))
         parts.metrics.admitted(
@@ -69,11 +69,12 @@ async def authenticate(call: Call, parts: Parts) -> tuple[Presented, Caller]:
     return presented, await parts.keys.holder(presented, now=call.began, peer=call.peer)
 
 
-async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller], parts: Parts) -> Upload:
+async def receive(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> Upload:
     """Read the body until it can be routed: with the fields first, that is before the audio.
 
     With the audio first, or for an exact key, it has to be read whole: the limits that need no body are asked before.
     """
+    call, endpoint = entry.call, entry.endpoint
     if call.size is not None and call.size > parts.max_bytes:
         raise refuse("too_large", limit=parts.max_bytes, got=call.size)
     content_type = call.headers.get("content-type", "")
@@ -85,7 +86,7 @@ async def receive(call: Call, endpoint: Endpoint, who: tuple[Presented, Caller],
         while not upload.routable or (exact and not asked):
             await upload.pull()
             if not asked and (upload.blocked or exact):
-                await admission.peek(call, who, parts)
+                await admission.peek(entry, who, parts)
                 asked = True
         if exact:
             await upload.measure(parts.probe)

@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 
 from redis.exceptions import ResponseError
@@ -30,6 +30,9 @@ class Settler:
 
     async def settle(self, one: Settlement) -> bool:
         """Write it down, then tell the store; False where that is away, `replay` will tell it. Raises for neither."""
+        with suppress(Refused):
+            if not self._run_id:
+                await self._notice_restarts()
         try:
             await self._journal.keep(one)
         except sqlite3.Error:  # a full disk: better in memory than nowhere
@@ -57,7 +60,7 @@ class Settler:
         took = []
         await self._notice_restarts()
         owed = [*self._unwritten.values(), *await self._journal.owed(AT_ONCE)]
-        await self._journal.sending([one.rid for one in owed])
+        await self._noted(self._journal.sending([one.rid for one in owed]))
         for place, one in enumerate(owed):
             try:
                 await self._usage.settle(one)
@@ -69,19 +72,28 @@ class Settler:
             else:
                 await self._took(one)
                 took.append(one.rid)
-        await self._journal.tidy()
+        await self._noted(self._journal.tidy())
         await self._notice_stuck()
         self._metrics.unsettled.set(await self._journal.count() + len(self._unwritten))
         return took
 
     async def _took(self, one: Settlement) -> None:
         self._unwritten.pop(one.rid, None)
-        await self._journal.taken([one.rid])
+        await self._noted(self._journal.taken([one.rid]))
         self._metrics.unsettled.dec()
 
     async def _unsent(self, some: Sequence[Settlement]) -> None:
-        with suppress(sqlite3.Error):
-            await self._journal.unsent([one.rid for one in some])
+        await self._noted(self._journal.unsent([one.rid for one in some]))
+
+    @staticmethod
+    async def _noted(work: Awaitable[None]) -> bool:
+        """Whether the journal took it. What it did not take is sent once more than needed, at worst."""
+        try:
+            await work
+        except sqlite3.Error:
+            log.exception("the journal cannot be written")
+            return False
+        return True
 
     async def _notice_stuck(self) -> None:
         stuck = await self._journal.stuck()

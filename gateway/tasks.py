@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import TypeVar
 
 from gateway.errors import Refused
@@ -20,7 +21,9 @@ async def to_the_end(work: Coroutine[object, object, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with suppress(asyncio.CancelledError):  # whoever insists waits, too
+                await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # seen: whoever was cancelled has no use for it
         raise
@@ -46,10 +49,14 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def drain(self, *, seconds: float) -> None:
-        """Wait up to `seconds` for all of them, then cancel the rest."""
+    async def wait(self, *, seconds: float) -> None:
+        """Wait up to `seconds` for all of them."""
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+    async def drain(self, *, seconds: float) -> None:
+        """Wait up to `seconds` for all of them, then cancel the rest."""
+        await self.wait(seconds=seconds)
         for task in tuple(self._running):
             task.cancel()
         if self._running:

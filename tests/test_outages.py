@@ -4,65 +4,19 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from gateway.config.model import Config, Team
+from gateway.config.model import Team
 from gateway.errors import SetupError
 from gateway.policy.limits import Limit
-from gateway.store.embedded import Embedded
+from tests.faults.stores import mortal, with_mode
 from tests.running import Running, configured, running, until, upstream
 from tests.stub import said, stub
 
 SPEECH = {"model": "tts-1", "voice": "alloy", "input": "hello"}  # five characters: 75 micro-USD
-
-
-class Server:
-    """A store with an append-only file, to be killed and started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._embedded = Embedded(folder / "store")
-
-    async def start(self) -> str:
-        """Its URL."""
-        return await self._embedded.start()
-
-    async def kill(self, gateway: Running) -> None:
-        """SIGKILL, by the process id that the server itself tells."""
-        os.kill(await self.pid(gateway), signal.SIGKILL)
-
-        async def gone() -> bool:
-            return not await gateway.app.connection.alive()
-
-        await until(gone, bool)
-
-    async def pid(self, gateway: Running) -> int:
-        """Its process id."""
-        return int((await gateway.app.connection.client.info("server"))["process_id"])
-
-    async def stop(self) -> None:
-        """For good."""
-        await self._embedded.stop()
-
-
-@asynccontextmanager
-async def with_store(data: Path) -> AsyncIterator[tuple[Server, str]]:
-    server = Server(data)
-    try:
-        yield server, await server.start()
-    finally:
-        await server.stop()
-
-
-def with_mode(config: Config, mode: str, usd: str = "1") -> Config:
-    store = replace(config.store, on_unavailable=mode, grace_usd=Decimal(usd))  # type: ignore[arg-type]
-    return replace(config, store=store)
 
 
 async def speak(client: httpx2.AsyncClient) -> httpx2.Response:
@@ -90,49 +44,49 @@ async def settled(gateway: Running, count: int) -> None:
     await until(owed, lambda found: found == (0, count), seconds=20)
 
 
-async def test_known_keys_go_on_while_the_store_is_away_and_everything_is_charged_once(data: Path) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_R_2_known_keys_go_on_while_the_store_is_away_and_everything_is_charged_once(data: Path) -> None:
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "grace")
-        async with running(config, url=url) as gateway, gateway.client() as client:
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
             assert (await speak(client)).status_code == 200
             await settled(gateway, 1)
-            await server.kill(gateway)
+            await store.kill()
             answers = [await speak(client) for _ in range(10)]
             assert [answer.status_code for answer in answers] == [200] * 10
             assert (await client.get(gateway.origin + "/readyz")).status_code == 200
             assert await gateway.app.journal.count() == 10
-            await server.start()
+            await store.start()
             await settled(gateway, 11)
             await gateway.idle()
             assert await total(gateway) == 11 * 75
 
 
-async def test_the_grace_of_a_team_ends_at_the_stated_amount(data: Path) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_R_2_the_grace_of_a_team_ends_at_the_stated_amount(data: Path) -> None:
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "grace", usd="0.00025")  # three times 75 micro-USD
-        async with running(config, url=url) as gateway, gateway.client() as client:
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
             assert (await speak(client)).status_code == 200
-            await server.kill(gateway)
+            await store.kill()
             codes = [(await speak(client)).status_code for _ in range(6)]
             assert codes == [200, 200, 200, 503, 503, 503]
-            await server.start()
+            await store.start()
             await settled(gateway, 4)
             assert await total(gateway) == 4 * 75
 
 
-async def test_closed_lets_nothing_through_and_says_when_to_come_again(data: Path) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_R_2_closed_lets_nothing_through_and_says_when_to_come_again(data: Path) -> None:
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "closed")
-        async with running(config, url=url) as gateway, gateway.client() as client:
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
             assert (await speak(client)).status_code == 200
             await settled(gateway, 1)
-            await server.kill(gateway)
+            await store.kill()
             answer = await speak(client)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
             assert "retry-after" in answer.headers
             assert (await client.get(gateway.origin + "/readyz")).status_code == 503
             assert (await client.get(gateway.origin + "/livez")).status_code == 200
-            await server.start()
+            await store.start()
 
             async def again() -> int:
                 return (await speak(client)).status_code
@@ -141,24 +95,24 @@ async def test_closed_lets_nothing_through_and_says_when_to_come_again(data: Pat
         assert len(one.seen) == 2, "what was refused never left"
 
 
-async def test_a_key_that_was_never_let_in_here_does_not_go_on_without_the_store(data: Path) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_R_2_a_key_that_was_never_let_in_here_does_not_go_on_without_the_store(data: Path) -> None:
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "open")
-        async with running(config, url=url) as gateway, gateway.client() as client:
-            await server.kill(gateway)
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
+            await store.kill()
             assert (await speak(client)).status_code == 503
-            await server.start()
+            await store.start()
         assert one.seen == []
 
 
 @pytest.mark.parametrize("mode", ["grace", "closed"])
-async def test_a_store_killed_under_load_loses_no_charge_and_makes_none_twice(data: Path, mode: str) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_R_2_a_store_killed_under_load_loses_no_charge_and_makes_none_twice(data: Path, mode: str) -> None:
+    async with stub() as one, mortal(data) as store:
         one.answers = [said()]
         config = configured(
             data, upstream("a", one.url), teams={"default": Team("default", limits=(Limit("usd", "total", 10**12),))}
         )
-        async with running(with_mode(config, mode), url=url) as gateway, gateway.client() as client:
+        async with running(with_mode(config, mode), url=store.url) as gateway, gateway.client() as client:
             served = 0
             stop = asyncio.Event()
 
@@ -170,11 +124,11 @@ async def test_a_store_killed_under_load_loses_no_charge_and_makes_none_twice(da
 
             crowd = [asyncio.ensure_future(ask()) for _ in range(16)]
             await until(lambda: count_of(lambda: served), lambda number: number >= 50)
-            await server.kill(gateway)
+            await store.kill()
             before = served
             if mode == "grace":
                 await until(lambda: count_of(lambda: served), lambda number: number >= before + 50)
-            await server.start()
+            await store.start()
             await until(lambda: count_of(lambda: served), lambda number: number >= before + 100)
             stop.set()
             await asyncio.gather(*crowd)
@@ -195,21 +149,21 @@ async def count_of(look) -> int:  # type: ignore[no-untyped-def]
     return look()
 
 
-async def test_what_a_gateway_that_was_killed_owed_is_paid_by_the_next_one(data: Path) -> None:
-    async with stub() as one, with_store(data) as (server, url):
+async def test_Q_7_what_a_gateway_that_was_killed_owed_is_paid_by_the_next_one(data: Path) -> None:
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "grace")
-        async with running(config, url=url) as gateway, gateway.client() as client:
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
             assert (await speak(client)).status_code == 200
             await settled(gateway, 1)
-            await server.kill(gateway)
+            await store.kill()
             assert [(await speak(client)).status_code for _ in range(5)] == [200] * 5
             await until(gateway.app.journal.count, lambda owed: owed == 5)
             # As after SIGKILL: the lock goes with the process, the file stays.
             os.close(gateway.app.journal._lock)
             gateway.app.journal._lock = os.open(os.devnull, os.O_RDONLY)
             gateway.app.parts.ledger.replay = never  # type: ignore[method-assign]
-            await server.start()
-            async with running(config, url=url) as heir:
+            await store.start()
+            async with running(config, url=store.url) as heir:
                 await settled(heir, 6)
                 assert await total(heir) == 6 * 75
 
@@ -218,13 +172,13 @@ async def never() -> None:
     """A dead gateway replays nothing."""
 
 
-async def test_a_store_that_stalls_charges_nothing_for_what_was_refused_meanwhile(data: Path) -> None:
+async def test_R_5_a_store_that_stalls_charges_nothing_for_what_was_refused_meanwhile(data: Path) -> None:
     """It has the question in its socket and reserves once it goes on; the gateway has long said no."""
-    async with stub() as one, with_store(data) as (server, url):
+    async with stub() as one, mortal(data) as store:
         config = with_mode(configured(data, upstream("a", one.url)), "closed")
-        async with running(config, url=url) as gateway, gateway.client() as client:
+        async with running(config, url=store.url) as gateway, gateway.client() as client:
             assert (await speak(client)).status_code == 200
-            pid = await server.pid(gateway)
+            pid = await store.pid()
             os.kill(pid, signal.SIGSTOP)
             try:
                 assert (await speak(client)).status_code == 503
@@ -242,8 +196,8 @@ async def test_background_work_that_fails_is_done_again(data: Path) -> None:
     """A full disk once, and nothing would ever be replayed again."""
     async with (
         stub() as one,
-        with_store(data) as (_, url),
-        running(configured(data, upstream("a", one.url)), url=url) as gateway,
+        mortal(data) as store,
+        running(configured(data, upstream("a", one.url)), url=store.url) as gateway,
     ):
         done = asyncio.Event()
         failures = [sqlite3.OperationalError("database or disk is full"), SetupError("no engine")]

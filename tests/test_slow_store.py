@@ -68,13 +68,14 @@ async def test_R_4_a_store_that_is_too_slow_adds_little_to_a_request(store_url: 
     async with behind_a_wire(store_url, data) as (wire, gateway, client):
         usual = await median(client)
         wire.delay = delay / 2
-        found = [await speak(client) for _ in range(9)]
-        found += await asyncio.gather(*(speak(client) for _ in range(50)))
+        found = [await speak(client) for _ in range(12)]
         assert {status for status, _ in found} == {503}
-        times = sorted(seconds - usual for _, seconds in found)
-        assert times[len(times) // 2] <= 0.3
-        assert times[-1] <= 0.6, "even on a busy machine"
-        assert sum(seconds > 0.2 for seconds in times) <= 20, "the breaker keeps the others from waiting"
+        times = [seconds - usual for _, seconds in found]
+        assert sorted(times)[-3] <= 0.3, "one or two may have met a busy machine"
+        assert sum(seconds > 0.2 for seconds in times) <= 5, "the breaker keeps the others from waiting"
+        began = time.monotonic()
+        assert {status for status, _ in await asyncio.gather(*(speak(client) for _ in range(30)))} == {503}
+        assert time.monotonic() - began <= 1
         wire.delay = 0
         await well_again(gateway, client)
 

@@ -94,9 +94,12 @@ def _divisible(file: File, source: Source) -> Iterator[Problem]:
     for name, row in file.upstreams.items():
         for index, limit in enumerate(row.limits):
             pair = (limit.measure, limit.per)
-            if (pair in RATES or not limit.per) and limit.amount < file.store.shards:
-                place = ("upstreams", name, "limits", index, "amount")
-                yield source.problem(place, f"expected at least {file.store.shards}, one for each of store.shards")
+            if pair not in RATES and limit.per:
+                continue
+            for part, amount in (("amount", limit.amount), ("burst", limit.burst or limit.amount)):
+                if amount < file.store.shards:
+                    place = ("upstreams", name, "limits", index, part)
+                    yield source.problem(place, f"expected at least {file.store.shards}, one for each of store.shards")
 
 
 def limit_faults(limits: Sequence[LimitRow]) -> Iterator[tuple[int, str, str]]:

@@ -41,8 +41,8 @@ class StoreRow(Row):
     url: Annotated[str, values.STORE_URL] = Field(
         "",
         repr=False,
-        description="Redis or Valkey: redis://, rediss:// or unix://; redis+sentinel:// or redis+cluster:// (docs/store.md). "
-        "Empty: the embedded server.",
+        description="Redis or Valkey: redis://, rediss:// or unix://, Sentinels with redis+sentinel://, a cluster with "
+        "redis+cluster:// (docs/store.md). Empty: the embedded server.",
     )
     data: Annotated[Path, values.FOLDER] = Field(
         Path("data"),

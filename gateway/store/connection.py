@@ -6,9 +6,9 @@ would repeat writes whose answer was lost.
 What a request waits for takes its turn, so that a burst waits for connections and not for the store; then it has
 `timeout` in all: for finding and reaching the server, for the answer, whatever part of it is slow. Where the store
 hangs, those in front are given up, the breaker opens, and those behind them learn it at once. It is asked again only if
-a connection broke, never when time is up. A call that is
-given up closes its connection (the library does so wherever it is cancelled), so no later call reads its answer. All
-else, which nobody waits for, has link.PATIENCE for each of these.
+a connection broke, never when time is up. A call that is given up closes its connection (the library does so wherever
+it is cancelled), so no later call reads its answer. All else, which nobody waits for, has link.PATIENCE for each of
+these.
 """
 
 import asyncio
@@ -135,7 +135,8 @@ class Connection:
             async with within(self._timeout if hurried else None):
                 yield
         except (RedisConnectionError, RedisTimeoutError, TimeoutError) as error:
-            self._heard(hurried, ok=False)
+            if breaker.tripped or not self._breaker(hurried).tripped:  # else it was asked before that was known
+                self._heard(hurried, ok=False)
             self._metrics.store_failed(what)
             raise refuse("store_down", retry_after=1) from error
         except RedisError as error:  # the store answers, with an error of its own

@@ -4,6 +4,7 @@ A quota is granted to a shard in parts, as it needs them: what was granted in al
 shard does not use is lost at the end of the window. Rates and requests at once are divided evenly.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -37,16 +38,13 @@ class Grants:
         """
         again = False
         for row in denials:
-            upstream, measure, window, missing = str(row[1]), *(int(str(row[place])) for place in (2, 3, 8))
+            upstream, measure, window, missing, id_ = str(row[1]), *(int(str(row[place])) for place in (2, 3, 8, 9))
             if missing <= 0:
                 continue
-            parts = 2 * len(self._connection.shards)
-            ((*quota, amount),) = await self._lease(upstream, [parts, measure, window, missing])
-            await shard.run("grant", [shard.name("u", upstream)], [*quota, amount])
+            quota, parts = (measure, window, id_), 2 * len(self._connection.shards)
+            whole = self._connection.name("u", upstream)
+            amount = await self._connection.run("lease", [whole], [parts, *quota, missing])
+            assert isinstance(amount, list)
+            await shard.run("grant", [shard.name("u", upstream)], [secrets.token_hex(8), *quota, *amount])
             again = True
         return again
-
-    async def _lease(self, upstream: str, args: Sequence[int]) -> list[list[int]]:
-        found = await self._connection.run("lease", [self._connection.name("u", upstream)], args)
-        assert isinstance(found, list)
-        return found

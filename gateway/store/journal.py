@@ -49,8 +49,7 @@ class Journal:
         folder = self._folder
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = _own(self._path)
             self._base = _connect(self._path)
         except (OSError, sqlite3.Error) as error:
             raise SetupError(
@@ -153,7 +152,11 @@ class Journal:
                 if not mine:
                     continue
                 other = _connect(path)
-                rows = other.execute("SELECT rid, body, began, tries, taken FROM settlements").fetchall()
+                # What the dead one knew of the store is not known here: what may be sent again is.
+                rows = other.execute(
+                    "SELECT rid, body, began, tries, CASE WHEN began > ? THEN NULL ELSE taken END FROM settlements",
+                    (self._clock() - KNOWN,),
+                ).fetchall()
                 other.close()
                 self._write("INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, ?, ?)", rows)
                 _remove(path)
@@ -172,6 +175,16 @@ def _connect(path: Path) -> sqlite3.Connection:
     base.execute("PRAGMA synchronous=FULL")
     base.execute(TABLE)
     return base
+
+
+def _own(path: Path) -> int:
+    """The locked file of a process that starts. Before the lock is there others may take it for a dead one's."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+            return lock
+        os.close(lock)
 
 
 @contextmanager

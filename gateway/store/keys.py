@@ -15,6 +15,7 @@ from gateway.policy.keys import DRAW_BYTES, Caller, Presented, check_holder, dig
 from gateway.policy.limits import Limit
 from gateway.store.connection import Connection
 from gateway.store.grants import divided
+from gateway.store.layout import check_shards
 from gateway.store.limits import limits_text
 from gateway.store.records import key_facts, limits_json, read_names, team_facts
 
@@ -80,7 +81,7 @@ class Keys:
         at once, so that none is lost when a later step fails. Numbers already counted stay, and what operators made
         is left alone. Raises Refused (503), SetupError where a name of theirs is declared.
         """
-        await self._fix_shards()
+        await check_shards(self._connection, config)
         for upstream, limits in config.upstream_limits.items():
             await self._declare_upstream(upstream, limits)
         for team in config.teams.values():
@@ -105,18 +106,6 @@ class Keys:
         facts = {"origin": "config", **team_facts(team)}
         if await self._write(shard, team.name, keys, rows=limits_json(team.limits), facts=facts) == "admin":
             raise SetupError(f"teams.{team.name}: a team of this name was made by hand; choose another in the file.")
-
-    async def _fix_shards(self) -> None:
-        """Their number is written down at the first start: with another one nothing would be found."""
-        count = len(self._connection.shards)
-        async with self._connection.asking("names"):
-            await self._connection.client.set(self._connection.name("shards"), count, nx=True)
-            found = int(await self._connection.client.get(self._connection.name("shards")) or 0)
-        if found != count:
-            raise SetupError(
-                f"The store was set up with store.shards: {found}, and that cannot be changed; write {found}, or use "
-                "another store."
-            )
 
     async def _declare_upstream(self, upstream: str, limits: Sequence[Limit]) -> None:
         rows = limits_json(limits)

@@ -8,8 +8,9 @@ from gateway.policy.keys import Caller
 from gateway.policy.limits import NOTHING, Amounts
 from gateway.policy.metering import Expiry
 from gateway.store.connection import Connection
+from gateway.store.hours import hour_and_day
 from gateway.store.limits import LEASE_MS
-from gateway.store.usage import DAYS_TTL, HOURS_TTL, SETTLED_TTL, Settlement, hour_and_day, written
+from gateway.store.usage import DAYS_TTL, HOURS_TTL, Settlement, written
 
 AT_ONCE = 100  # reservations that one round of reaping looks at
 
@@ -73,7 +74,7 @@ class Leases:
             shard.name("day", day),
             shard.name("usage"),
         ]
-        args = [one.rid, one.upstream, policy, SETTLED_TTL, HOURS_TTL, DAYS_TTL, *written(settlement)]
+        args = [one.rid, one.upstream, policy, HOURS_TTL, HOURS_TTL, DAYS_TTL, *written(settlement)]
         return bool(await shard.run("reap", keys, args))
 
 

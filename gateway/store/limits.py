@@ -1,14 +1,15 @@
 """Admission: one script each for asking, and for moving to another upstream."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypedDict
 
 from gateway.errors import refuse
 from gateway.policy.keys import Caller, Presented, refused_state
-from gateway.policy.limits import MEASURES, PERIODS, RATES, Amounts, Denial, Limit, denied
+from gateway.policy.limits import MEASURES, NOTHING, PERIODS, RATES, Amounts, Denial, Limit, denied
 from gateway.store.connection import Connection
 from gateway.store.grants import Grants
+from gateway.store.hours import hour_and_day
 
 # Gateways renew the leases of what they run every few seconds; what is not renewed is gone with its gateway.
 LEASE_MS = 60_000
@@ -67,15 +68,18 @@ class Limits:
         presented: Presented,
         *,
         offers: Sequence[Offer],
+        began: float = 0.0,
         told: Told = NOTHING_TOLD,
         peek: bool = False,
     ) -> Admission:
         """Check key and limits, reserve at the first upstream with room. `peek` checks alone.
 
-        `told` is for the record that others write should this gateway die. Raises Refused (401, 429, 503), Stale.
+        `began`: when the request did, seconds since 1970; it is settled in that hour. `told` is for the record that
+        others write should this gateway die. Raises Refused (401, 429, 503), Stale.
         """
         shard = self._connection.of(caller.team)
-        keys = [*_scopes(shard, caller), shard.name("leases"), shard.name("held"), *_upstreams(shard, offers)]
+        books = [shard.name("leases"), shard.name("held"), shard.name("done", hour_and_day(began)[0])]
+        keys = [*_scopes(shard, caller), *books, *_upstreams(shard, offers)]
         args: list[str | int] = [rid, caller.digest, *caller.versions, LEASE_MS, "peek" if peek else "admit"]
         answer = await self._ask(shard, "admit", keys, [*args, *_rows(offers), told["model"], told["route"]])
         word = answer[0]
@@ -85,28 +89,34 @@ class Limits:
             return Admission(str(answer[1]), limit, remaining, reset, team_window=period, team_remaining=left / 1000)
         if word == "stale":
             raise Stale
+        if word == "over":
+            raise refuse("store_down", retry_after=1)
         if word == "full":
             raise denied([_denial(row, caller) for row in answer[1:]])
         raise refused_state(str(answer[1]) if word == "state" else word, presented)
 
-    async def switch(self, rid: str, caller: Caller, *, held: str, offers: Sequence[Offer]) -> str | None:
+    async def switch(
+        self, rid: str, caller: Caller, *, held: str, offers: Sequence[Offer], spent: Amounts = NOTHING
+    ) -> str | None:
         """Move the reservation from upstream `held` to the first of `offers` with room; None where none has.
 
-        Raises Refused (503).
+        `spent`: what the attempt there may cost all the same; it counts there from now on. Raises Refused (503).
         """
         shard = self._connection.of(caller.team)
         keys = [*_scopes(shard, caller), shard.name("held"), shard.name("u", held), *_upstreams(shard, offers)]
-        answer = await self._ask(shard, "switch", keys, [rid, held, *_rows(offers)])
+        answer = await self._ask(shard, "switch", keys, [rid, held, *astuple(spent), *_rows(offers)])
         return str(answer[1]) if answer[0] == "ok" else None
 
     async def _ask(self, shard: Connection, script: str, keys: list[str], args: list[str | int]) -> list[Any]:
         """The script's answer; where a shard only lacks a part of an upstream's quota, that is drawn first."""
+        answer: list[Any] = []
         for _ in range(FILLS):
-            answer = await shard.run(script, keys, args)
-            assert isinstance(answer, list)
+            found = await shard.run(script, keys, args)
+            assert isinstance(found, list)
+            answer = found
             if answer[0] != "full" or not await self._grants.fill(shard, answer[1:]):
-                return answer
-        raise refuse("store_down", retry_after=1)
+                break
+        return answer
 
 
 def limits_text(limits: Sequence[Limit], *, drawn: bool = False) -> list[object]:

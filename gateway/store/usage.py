@@ -1,15 +1,17 @@
 """What was used: each request settled once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 
-from gateway.policy.limits import Amounts
+from gateway.errors import refuse
+from gateway.policy.limits import NOTHING, Amounts
 from gateway.store.connection import Connection
+from gateway.store.hours import hour_and_day
 
 SETTLED_TTL = 24 * 3600
 HOURS_TTL = 90 * 24 * 3600
 DAYS_TTL = 400 * 24 * 3600
+LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,6 @@ class Settlement:
     failed: tuple[Spent, ...] = ()
 
 
-def hour_and_day(began: float) -> tuple[str, str]:
-    """The names of the hour and the day in which a request began (seconds since 1970, UTC)."""
-    moment = datetime.fromtimestamp(began, UTC)
-    return moment.strftime("%Y%m%d%H"), moment.strftime("%Y%m%d")
-
-
 def written(one: Settlement) -> list[str | int]:
     """Sums and record of a settlement, as the scripts read them."""
     sums = [(one.upstream, metric, amount) for metric, amount in one.sums.items() if amount]
@@ -74,27 +70,34 @@ class Usage:
         The reservation is released where it is held, even if that is not the upstream that `one` names.
         """
         shard = self._connection.of(one.team)
-        hour, day = hour_and_day(one.began)
-        keys = [
-            shard.name("k", one.kid),
-            shard.name("t", one.team),
-            shard.name("u", one.upstream),
-            shard.name("leases"),
-            shard.name("held"),
-            shard.name("done", hour),
-            shard.name("hour", hour),
-            shard.name("day", day),
-            shard.name("usage"),
-            shard.name("expired", hour),
-            *(shard.name("u", spent.upstream) for spent in one.failed),
-        ]
-        failed = [amount for spent in one.failed for amount in astuple(spent.amounts)]
-        args: list[str | int] = [one.rid, one.upstream, *astuple(one.used), *astuple(one.cost)]
-        args += [SETTLED_TTL, HOURS_TTL, DAYS_TTL, *failed, *written(one)]
-        answer = await shard.run("settle", keys, args)
-        assert isinstance(answer, list)
-        if answer[0] == "elsewhere":
-            keys[2], args[1] = shard.name("u", str(answer[1])), str(answer[1])
-            answer = await shard.run("settle", keys, args)
+        scopes, at = [shard.name("k", one.kid), shard.name("t", one.team)], one.upstream
+        for _ in range(LOOKS):
+            answer = await shard.run("settle", *_asked(shard, one, scopes, at))
             assert isinstance(answer, list)
-        return bool(answer[0] == "settled")
+            if answer[0] != "elsewhere":
+                return bool(answer[0] == "settled")
+            at, *scopes = map(str, answer[1:])
+        raise refuse("store_down", retry_after=1)  # it moves while we look: later
+
+
+def _asked(shard: Connection, one: Settlement, scopes: Sequence[str], at: str) -> tuple[list[str], list[str | int]]:
+    """Keys and arguments of `settle.lua` for a request that is reserved `at` this upstream, on these two scopes."""
+    hour, day = hour_and_day(one.began)
+    cost, failed = one.cost, list(one.failed)
+    if at != one.upstream:  # what was reserved is released there, what was paid is charged where it was
+        cost, failed = NOTHING, [*failed, Spent(one.upstream, one.cost)]
+    keys = [
+        *scopes,
+        shard.name("u", at),
+        shard.name("leases"),
+        shard.name("held"),
+        shard.name("done", hour),
+        shard.name("hour", hour),
+        shard.name("day", day),
+        shard.name("usage"),
+        shard.name("expired", hour),
+        *(shard.name("u", spent.upstream) for spent in failed),
+    ]
+    args: list[str | int] = [one.rid, at, *astuple(one.used), *astuple(cost), SETTLED_TTL, HOURS_TTL, DAYS_TTL]
+    args += [amount for spent in failed for amount in astuple(spent.amounts)]
+    return keys, [*args, *written(one)]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -60,11 +60,10 @@ class Body:
 
 
 class AudioEndpoint:
-    """Everything under /v1/audio/. `wall` gives seconds since 1970."""
+    """Everything under /v1/audio/."""
 
-    def __init__(self, parts: Parts, *, wall: Callable[[], float]) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._wall = wall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. A caller that hangs up cancels it."""
@@ -97,7 +96,7 @@ class AudioEndpoint:
             peer=scope["client"][0] if scope["client"] else "",
             size=int(size) if size is not None else None,
             chunks=body.chunks(),
-            began=self._wall(),
+            began=scope["audiogate.began"],
             started=self._parts.clock(),
             stop=lambda: body.revoke(work),
         )

@@ -176,10 +176,16 @@ class Rooms:
         used = {window: tuple(found[10 + 4 * i : 14 + 4 * i]) for i, window in enumerate(WINDOWS)}
         return Numbers(found[0], tuple(found[1:6]), tuple(found[6:10]), used)
 
-    async def everything(self) -> dict[bytes, tuple[bytes, int]]:
-        """Each key of the store: its serialised value, and when it expires (-1: never)."""
-        names = [name async for name in self.raw.scan_iter(count=1000)]
-        return {name: (await self.raw.dump(name), await self.raw.pexpiretime(name)) for name in names}
+    async def everything(self) -> dict[bytes, tuple[object, int]]:
+        """Each key of the store: its value, and when it expires (-1: never)."""
+        found: dict[bytes, tuple[object, int]] = {}
+        async for name in self.raw.scan_iter(count=1000):
+            hashed = (
+                await self.raw.type(name) == b"hash"
+            )  # its dump depends on the order of its fields, which may change
+            value = await self.raw.hgetall(name) if hashed else await self.raw.dump(name)
+            found[name] = (value, await self.raw.pexpiretime(name))
+        return found
 
 
 @asynccontextmanager

@@ -31,9 +31,7 @@ async def rooms_in(cluster: Cluster) -> AsyncIterator[Rooms]:
 
 
 @pytest.mark.parametrize("engine", EACH_ENGINE)
-async def test_R_9_a_replica_that_takes_over_in_a_cluster_loses_no_charge(
-    engine: str, data: Path, record_property
-) -> None:
+async def test_R_9_a_replica_that_takes_over_in_a_cluster_loses_no_charge(engine: str, data: Path) -> None:
     async with clustered(engine) as cluster, crowd(data, cluster.url) as callers:
         await callers.served_more(50)
         cluster.link.eats = lambda sent: b"XADD" in sent  # what is settled from now on never reaches the replica
@@ -43,7 +41,7 @@ async def test_R_9_a_replica_that_takes_over_in_a_cluster_loses_no_charge(
         await callers.served_more(50)
         await callers.leave()
         await callers.paid()
-    record_property("acknowledged settlements that the new master lacked", callers.lacked)
+    print(f"{engine}: the new master lacked {callers.lacked} acknowledged settlements, of {callers.served}")
     assert callers.lacked[0] >= 40, "nothing was lost, so nothing was proven"
 
 

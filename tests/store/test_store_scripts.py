@@ -147,7 +147,10 @@ async def test_a_bad_number_changes_nothing(rooms, script, bad):
     await rooms.admit("r1", usd=10)
     scopes, versions = [f"{{ag}}:k:{kid}", "{ag}:t:default"], rooms.caller.versions
     asked = {
-        "admit": (["{ag}:leases", "{ag}:held", "{ag}:u:one"], ["r2", rooms.caller.digest, *versions, 1, "admit"]),
+        "admit": (
+            ["{ag}:leases", "{ag}:held", "{ag}:d", "{ag}:u:one"],
+            ["r2", rooms.caller.digest, *versions, 1, "admit"],
+        ),
         "switch": (["{ag}:held", "{ag}:u:one", "{ag}:u:two"], ["r1", "one"]),
         "settle": (["{ag}:u:one", "{ag}:leases", "{ag}:held", "{ag}:d", "{ag}:h", "{ag}:y", "{ag}:usage"], ["r1"]),
         "declare": ([], []),

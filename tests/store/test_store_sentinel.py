@@ -19,9 +19,7 @@ from tests.wires import wired
 
 
 @pytest.mark.parametrize("engine", EACH_ENGINE)
-async def test_R_9_a_sentinel_failover_under_load_loses_no_charge_and_makes_none_twice(
-    engine: str, data: Path, record_property
-) -> None:
+async def test_R_9_a_sentinel_failover_under_load_loses_no_charge_and_makes_none_twice(engine: str, data: Path) -> None:
     async with watched(engine) as store, crowd(data, store.url) as callers:
         store.link.delay = 0.1  # a bare loopback would lose nothing, and prove nothing
 
@@ -38,7 +36,7 @@ async def test_R_9_a_sentinel_failover_under_load_loses_no_charge_and_makes_none
         await callers.served_more(50)
         await callers.leave()
         await callers.paid()
-    record_property("acknowledged settlements that the new master lacked", callers.lacked)
+    print(f"{engine}: the new master lacked {callers.lacked} acknowledged settlements, of {callers.served}")
     assert callers.lacked[0] > 0, "nothing was lost, so nothing was proven"
 
 

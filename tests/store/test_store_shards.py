@@ -165,15 +165,19 @@ def _order(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("-")))
 
 
-async def test_a_key_that_moves_to_another_shard_is_good_there_and_there_alone(url: str) -> None:
+async def test_a_key_cannot_go_to_another_shard_with_its_budget(url: str) -> None:
     other = next(team for team in TEAMS if place(team, 16) != place(TEAMS[0], 16))
     async with sharded(url) as gateway:
         await gateway.keys.declare(config())
-        moved = config()
-        keys = {**moved.keys, TEAMS[0]: Key(TEAMS[0], other, key_text(1))}
-        await gateway.keys.declare(Config(**{**_fields(moved), "keys": keys}))
+        for text in (key_text(1), None):
+            keys = {**config().keys, TEAMS[0]: Key(TEAMS[0], other, text)}
+            with pytest.raises(SetupError, match="another shard"):
+                await gateway.keys.declare(Config(**{**_fields(config()), "keys": keys}))
+        without = {name: key for name, key in config().keys.items() if name != TEAMS[0]}
+        await gateway.keys.declare(Config(**{**_fields(config()), "keys": without}))
+        await gateway.keys.declare(Config(**{**_fields(config()), "keys": {**without, "new": Key("new", other)}}))
         caller, _ = await gateway.who(TEAMS[0])
-        assert (caller.team, caller.state) == (other, "active")
+        assert caller.state == "revoked"
 
 
 def _fields(one: Config) -> dict[str, object]:

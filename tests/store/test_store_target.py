@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.config.values import STORE_URL
 from gateway.errors import SetupError
 from gateway.store.target import Target, read
 
@@ -41,6 +42,7 @@ S, C = ("sentinel", "cluster")
     ],
 )
 def test_a_url_says_where_and_as_whom(url: str, target: Target) -> None:
+    assert STORE_URL.read(url) == url, "the file takes it, too"
     assert read(url) == target
     assert "p@" not in repr(read(url))
 

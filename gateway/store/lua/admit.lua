@@ -1,5 +1,6 @@
 -- May this request go, and to whom? Checks everything first, then reserves on key, team and one upstream.
--- KEYS: 1 key scope, 2 team scope, 3 leases (zset), 4 reservations (hash), 5... scopes of the candidates, best first
+-- KEYS: 1 key scope, 2 team scope, 3 leases (zset), 4 reservations (hash), 5 settled ids of the request's hour,
+--       6... scopes of the candidates, best first
 -- ARGV: 1 request id, 2 digest of the key, 3 version of the key's record, 4 of the team's, 5 lease in ms,
 --       6 "admit" or "peek" (all checks, nothing reserved), 7... per candidate: name, usd, ms, characters,
 --       then the model and the route, for the record of a request whose gateway died
@@ -7,6 +8,7 @@
 --         key and team, then the window of the team that is used up furthest and what is left of it; -1 where not limited
 --       | {"gone"} | {"bad"} | {"state", state} | {"stale"} | {"full", denial, ...}
 --         denial = {scope, candidate, measure, window, limit, used, asked, ms to wait, missing in the shard's grant}
+--       | {"over"}: this request was settled; nobody waits for it any more, and nothing is reserved
 -- A request id that is already reserved gets its answer again: asking twice is free.
 
 local function answer(name, key, team)
@@ -26,6 +28,12 @@ local function answer(name, key, team)
   return {'ok', name, best[1], best[2], best[3], window, left}
 end
 
+local days = calendar_of(KEYS[2])
+local key, team = load(KEYS[1], days), load(KEYS[2], days)
+local held = redis.call('HGET', KEYS[4], ARGV[1])
+if held then return answer(cmsgpack.unpack(held)[3], key, team) end
+if redis.call('SISMEMBER', KEYS[5], ARGV[1]) == 1 then return {'over'} end
+
 local record = redis.call('HMGET', KEYS[1], 'kh', 'st', 'exp', 'v', 'kh2', 'kh2x')
 if not record[1] then return {'gone'} end
 local previous = record[5] == ARGV[2] and tonumber(record[6] or 0) > now_ms  -- the secret before the last rotation
@@ -34,12 +42,7 @@ if record[2] ~= 'active' then return {'state', record[2]} end
 if record[3] and record[3] ~= '' and tonumber(record[3]) <= now then return {'state', 'expired'} end
 if record[4] ~= ARGV[3] or redis.call('HGET', KEYS[2], 'v') ~= ARGV[4] then return {'stale'} end
 
-local days = calendar_of(KEYS[2])
-local key, team = load(KEYS[1], days), load(KEYS[2], days)
-local held = redis.call('HGET', KEYS[4], ARGV[1])
-if held then return answer(cmsgpack.unpack(held)[3], key, team) end
-
-local candidates = read_candidates(7, 5)
+local candidates = read_candidates(7, 6)
 local candidate, denials = choose(key, team, candidates, true)
 if not candidate then return {'full', unpack(denials)} end
 if ARGV[6] == 'peek' then return answer(candidate.name, key, team) end

@@ -14,9 +14,11 @@ local held = cmsgpack.unpack(packed)
 if held[3] ~= ARGV[2] then return 0 end
 
 local used = ARGV[3] == 'charge' and held[4] or {0, 0, 0, 0}
-local expired = {upstream = held[3], ids = {}, used = used, sums = sums, at = now}
+local expired = {
+  key = held[1], team = held[2], upstream = held[3], ids = {}, used = used, sums = sums, at = now, charged = held[8],
+}
 for i, scope in ipairs(three_scopes()) do
-  expired.ids[i] = scope.days.ids
+  expired.ids[i] = {unpack(scope.s, 2, 6)}
   reserve(scope, held[4], -1)
   charge(scope, used, 1)
   save(scope)

@@ -59,11 +59,11 @@ end
 
 -- Of the rows that amounts {usd, ms, characters, requests} would break the one that stands longest in the way:
 -- {measure (5: in flight), window, limit, used, asked, milliseconds to wait (-1: for ever), missing in this shard's
--- grant (0: nothing)}, or nil.
+-- grant (0: nothing), id of the window}, or nil.
 -- Rates are not asked again (`rates` false) for a request that has passed them.
 local function broken(scope, amounts, rates)
   local s, worst = scope.s, nil
-  if scope.rows[1] > 0 and s[1] >= scope.rows[1] then worst = {5, 0, scope.rows[1], s[1], 1, 1000, 0} end
+  if scope.rows[1] > 0 and s[1] >= scope.rows[1] then worst = {5, 0, scope.rows[1], s[1], 1, 1000, 0, 0} end
   for i = 2, #scope.rows do
     local row = scope.rows[i]
     local measure, window, limit = row[1], row[2], row[3]
@@ -86,7 +86,7 @@ local function broken(scope, amounts, rates)
       end
     end
     if over and not (worst and (worst[6] < 0 or (wait >= 0 and wait <= worst[6]))) then
-      worst = {measure, window, limit, used, amounts[measure], wait, missing}
+      worst = {measure, window, limit, used, amounts[measure], wait, missing, s[1 + window]}
     end
   end
   return worst

@@ -6,7 +6,7 @@
 --       upstream, 11 - 13 seconds to keep the settled ids, the hours and the days, then the four amounts of each of
 --       KEYS 11..., then how many sums follow, field and amount of each, then the record's fields and values
 -- Returns {"settled"} | {"again"} (was settled before: nothing is done)
---       | {"elsewhere", upstream} (it is reserved there: nothing is done, ask again with that one's scope)
+--       | {"elsewhere", upstream, key scope, team scope} (it is reserved there: nothing is done, ask again with these)
 -- Without a reservation (it was lost, or never made) the use is charged all the same. If the reservation expired and
 -- was charged, that is taken back first, in the windows that are still the same.
 
@@ -17,10 +17,14 @@ local sums, rest = read_sums(14 + 4 * (#KEYS - 10))
 
 local packed = redis.call('HGET', KEYS[5], ARGV[1])
 local held = packed and cmsgpack.unpack(packed)
-if held and held[3] ~= ARGV[2] then return {'elsewhere', held[3]} end
+if held and (held[3] ~= ARGV[2] or held[1] ~= KEYS[1] or held[2] ~= KEYS[2]) then
+  return {'elsewhere', held[3], held[1], held[2]}
+end
 packed = redis.call('HGET', KEYS[10], ARGV[1])
 local expired = packed and cmsgpack.unpack(packed)
-if expired and expired.upstream ~= ARGV[2] then return {'elsewhere', expired.upstream} end
+if expired and (expired.upstream ~= ARGV[2] or expired.key ~= KEYS[1] or expired.team ~= KEYS[2]) then
+  return {'elsewhere', expired.upstream, expired.key, expired.team}
+end
 if redis.call('SADD', KEYS[6], ARGV[1]) == 0 then return {'again'} end
 redis.call('EXPIRE', KEYS[6], ttl[1])
 
@@ -38,10 +42,13 @@ for i, scope in ipairs(three_scopes()) do
   charge(scope, i < 3 and used or cost, 1)
   save(scope)
 end
+local charged = held and held[8] or expired and expired.charged or {}  -- by switch.lua
 for i = 11, #KEYS do
-  local scope = load(KEYS[i], UTC)
-  charge(scope, failed[i], 1)
-  save(scope)
+  if not charged[KEYS[i]] then
+    local scope = load(KEYS[i], UTC)
+    charge(scope, failed[i], 1)
+    save(scope)
+  end
 end
 if held then
   redis.call('HDEL', KEYS[5], ARGV[1])

@@ -1,12 +1,13 @@
 -- Move a reservation to another upstream, at that one's price. All or nothing.
 -- KEYS: 1 key scope, 2 team scope, 3 reservations, 4 scope of the upstream that holds it now, 5... candidates
--- ARGV: 1 request id, 2 name of the upstream that holds it now, 3... per candidate: name, usd, ms, characters
+-- ARGV: 1 request id, 2 name of the upstream that holds it now, 3 - 6 what the attempt there cost all the same: usd, ms,
+--       characters, requests, 7... per candidate: name, usd, ms, characters
 -- Returns {"ok", candidate's name} | {"gone"} (no such reservation there) | {"full", denial, ...} as admit.lua
 
 local packed = redis.call('HGET', KEYS[3], ARGV[1])
 if not packed then return {'gone'} end
 local held = cmsgpack.unpack(packed)
-local candidates = read_candidates(3, 5)
+local spent, candidates = read_amounts(3), read_candidates(7, 5)
 for _, candidate in ipairs(candidates) do  -- asked again after an answer was lost: it is already there
   if held[3] == candidate.name and held[3] ~= ARGV[2] then return {'ok', held[3]} end
 end
@@ -22,6 +23,11 @@ if not candidate then return {'full', unpack(denials)} end
 local from = load(KEYS[4], UTC)
 local to = candidate.key == KEYS[4] and from or candidate.scope
 reserve(from, held[4], -1)
+if spent[4] > 0 then  -- it counts there at once; settle.lua finds it noted and does not charge it again
+  charge(from, spent, 1)
+  held[8] = held[8] or {}
+  held[8][KEYS[4]] = 1
+end
 save(from)
 pass(to)
 for _, scope in ipairs({key, team, to}) do
