@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from gateway.store.connection import Connection
 from gateway.store.journal import KNOWN, Journal
 from gateway.store.usage import Settlement, hour_and_day
 from tests.running import until
+from tests.servers import EACH_ENGINE, listening
+from tests.store.conftest import rooms_on
 from tests.wires import Wire, wired
 
 START = 1_750_000_000.0
@@ -163,3 +165,62 @@ async def test_Q_20_what_was_never_sent_is_sent_however_late(rooms, gateway, cap
     assert sorted(await gateway.replayed()) == sorted(one.rid for one in late)
     assert await spent(rooms) == sum(one.used.usd for one in late)
     assert await gateway.journal.stuck() == 8 - len(late)
+
+
+async def test_what_a_dead_process_had_settled_is_sent_again_by_its_heir(rooms, url, tmp_path):
+    """Both ended together, and the store came back from an old copy: only the journal knows of it."""
+    await rooms.declare()
+    async with gateway_on(url, tmp_path) as dead:
+        assert await dead.settler.settle(bill(rooms, 70))
+    assert await spent(rooms) == 70
+    await rooms.raw.flushall()
+    await rooms.declare()
+    async with gateway_on(url, tmp_path) as heir:
+        heir.now = START + KNOWN - 1
+        for _ in range(3):
+            await heir.replayed()
+        assert await heir.journal.count() == 0
+    assert await spent(rooms) == 70, "sent again, and charged once"
+    assert await rooms.raw.xlen("{ag}:usage") == 1
+
+
+async def test_what_the_store_still_knows_is_charged_once_though_an_heir_sends_it_again(rooms, url, tmp_path):
+    await rooms.declare()
+    one = bill(rooms, 70)
+    async with gateway_on(url, tmp_path) as dead:
+        assert await dead.settler.settle(one)
+    async with gateway_on(url, tmp_path) as heir:
+        assert [*await heir.replayed(), *await heir.replayed(), *await heir.replayed()] == [one.rid]
+    assert await spent(rooms) == 70
+
+
+async def test_an_heir_does_not_send_what_the_store_may_have_forgotten(rooms, url, tmp_path):
+    await rooms.declare()
+    async with gateway_on(url, tmp_path) as dead:
+        assert await dead.settler.settle(bill(rooms, 70))
+    hour, _ = hour_and_day(START)
+    assert await rooms.raw.delete(f"{{ag}}:done:{hour}") == 1  # as the server does in time
+    async with gateway_on(url, tmp_path) as heir:
+        heir.now = START + KNOWN
+        for _ in range(3):
+            assert await heir.replayed() == []
+    assert await spent(rooms) == 70, "it would be charged twice"
+
+
+@pytest.mark.parametrize("engine", EACH_ENGINE)
+async def test_a_server_that_is_replaced_before_the_first_replay_gets_what_its_predecessor_took(engine, tmp_path):
+    first, second = ExitStack(), ExitStack()
+    with first, second:
+        server = first.enter_context(listening(engine))
+        await server.answering()
+        async with gateway_on(server.url, tmp_path) as gateway:
+            async with rooms_on(server.url) as rooms:
+                await rooms.declare()
+                assert await gateway.settler.settle(bill(rooms, 70))
+            first.close()
+            await second.enter_context(listening(engine, ports=(server.port, server.bus))).answering()
+            async with rooms_on(server.url) as rooms:
+                await rooms.declare()
+                assert await spent(rooms) == 0
+                assert len(await gateway.replayed()) == 1
+                assert await spent(rooms) == 70

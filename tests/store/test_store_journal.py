@@ -1,6 +1,7 @@
 """The journal: nothing that was written down is lost, whoever dies."""
 
 import asyncio
+import fcntl
 import json
 import sqlite3
 import subprocess
@@ -173,6 +174,51 @@ async def test_an_heir_knows_how_often_a_settlement_was_tried(tmp_path: Path) ->
         await heir.tidy()
         assert await heir.owed(10) == [settlement(1)]
         assert await heir.stuck() == 1
+
+
+async def test_an_heir_owes_again_what_was_taken_lately_and_nothing_older(tmp_path: Path) -> None:
+    clock = Clock()
+    async with journal(tmp_path, clock) as heir:
+        dead = Journal(tmp_path, clock=clock)
+        dead.open()
+        old, late = settlement(1), settlement(2, began=START + 0.001)
+        for one in (old, late):
+            await dead.keep(one)
+            await dead.taken([one.rid])
+        await dead.close()
+        clock.now = START + KNOWN
+        await heir.tidy()
+        assert await heir.owed(10) == [late]
+        assert (await heir.count(), await heir.stuck()) == (1, 0)
+        assert list(tmp_path.glob(dead._path.name + "*")) == []
+
+
+async def test_a_file_that_is_removed_while_it_is_opened_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is locked it looks like a dead one's: a neighbour adopts it, and it would be written to for nobody."""
+    async with journal(tmp_path) as neighbour:
+        flock, adopted = fcntl.flock, []
+
+        def late(lock: int, how: int) -> None:
+            if how == fcntl.LOCK_EX and not adopted:
+                adopted.append(one._path)
+                neighbour._adopt()
+                assert not one._path.exists()
+            flock(lock, how)
+
+        one = Journal(tmp_path, clock=Clock())
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "flock", late)
+            one.open()
+        assert adopted == [one._path]
+        await one.keep(settlement(1))
+        assert one._path.exists()
+        await neighbour.tidy()
+        assert await neighbour.owed(10) == [], "its owner lives"
+        await one.close()
+        await neighbour.tidy()
+        assert await neighbour.owed(10) == [settlement(1)]
 
 
 async def test_a_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from gateway.errors import Refused
 from gateway.policy.ids import began, request_id
-from gateway.policy.limits import PERIODS, Amounts, Limit
+from gateway.policy.limits import NOTHING, PERIODS, Amounts, Limit
 from gateway.policy.metering import Expiry
 from gateway.store.leases import Leases
 from gateway.store.limits import LEASE_MS, Offer
@@ -80,11 +80,12 @@ class Model:
     leases: dict[str, int] = field(default_factory=dict)
     expired: dict[str, tuple[str, Asked, dict[str, Scope]]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
+    charged: set[tuple[str, str]] = field(default_factory=set)  # which failed attempts are: request, upstream
 
     def found(self, *names: str) -> dict[str, Scope]:
         return {name: self.scopes[name].at(self.now) for name in names}
 
-    def move(self, rid: str, offers: Sequence[tuple[str, Asked]]) -> str | None:
+    def move(self, rid: str, offers: Sequence[tuple[str, Asked]], spent: Asked | None = None) -> str | None:
         for upstream, asked in offers:
             source, had = self.held.get(rid, (upstream, Counter()))
             scopes = self.found("alice", "default", upstream, source)
@@ -93,6 +94,9 @@ class Model:
             if not any(scopes[name].over(asked) for name in ("alice", "default", upstream)):
                 for name in ("alice", "default", upstream):
                     scopes[name].add(asked, "held")
+                if spent:
+                    scopes[source].add(spent, *PERIODS)
+                    self.charged.add((rid, source))
                 self.scopes |= scopes
                 self.held[rid] = (upstream, asked)
                 return upstream
@@ -112,9 +116,10 @@ class Model:
                 scope.add(expired[1], *same, sign=-1)
             scope.add(had, "held", sign=-1)
             self.scopes[name] = scope
-        for name, amounts in [("alice", used), ("default", used), *costs]:
-            self.scopes |= self.found(name)
-            self.scopes[name].add(amounts, *PERIODS)
+        for place, (name, amounts) in enumerate([("alice", used), ("default", used), *costs]):
+            if (rid, name) not in self.charged or (place == 2 and name == upstream):
+                self.scopes |= self.found(name)
+                self.scopes[name].add(amounts, *PERIODS)
         return True
 
     def reap(self, policy: Expiry) -> set[str]:
@@ -212,7 +217,10 @@ class Quotas(RuleBasedStateMachine):
 
     def admitted(self, rid: str, offered: Offered) -> str:
         try:
-            return str(self.run(self.rooms.admit(rid, offers=[Offer(*one) for one in offered])).upstream)
+            rooms, some = self.rooms, [Offer(*one) for one in offered]
+            return str(
+                self.run(rooms.limits.admit(rid, rooms.caller, rooms.presented, offers=some, began=began(rid))).upstream
+            )
         except Refused as refused:
             return "full" if refused.name in ("quota", "rate_limit", "over_limit") else refused.name
 
@@ -228,23 +236,31 @@ class Quotas(RuleBasedStateMachine):
     @precondition(lambda self: self.model.held)
     @rule(data=st.data(), offered=offers)
     def admit_again(self, data: st.DataObject, offered: Offered) -> None:
-        rid = data.draw(st.sampled_from(sorted(self.model.held)))
-        assert self.admitted(rid, offered) == self.model.held[rid][0]
+        """As a gateway does that got no answer; it may be settled before that comes to the store."""
+        rid = data.draw(st.sampled_from(sorted(self.model.held) + sorted(self.model.done)))
+        assert self.admitted(rid, offered) == (self.model.held[rid][0] if rid in self.model.held else "store_down")
 
     @precondition(lambda self: self.model.held)
-    @rule(data=st.data(), offered=offers, source=st.sampled_from(["its own", "its own", *UPSTREAMS]))
-    def switch(self, data: st.DataObject, offered: Offered, source: str) -> None:
+    @rule(
+        data=st.data(),
+        offered=offers,
+        source=st.sampled_from(["its own", "its own", *UPSTREAMS]),
+        billed=st.booleans(),
+    )
+    def switch(self, data: st.DataObject, offered: Offered, source: str, billed: bool) -> None:
         """From where it is; or from where it is not any more, because the answer of the last switch was lost."""
         rid = data.draw(st.sampled_from(sorted(self.model.held)))
-        at = self.model.held[rid][0]
+        at, held = self.model.held[rid]
+        spent = Amounts(*(held[measure] for measure in MEASURES)) if billed else NOTHING
         source = at if source == "its own" else source
         if source == at:
             offered = [one for one in offered if one[0] != at]
-        told = self.run(self.rooms.switch(rid, source, offers=[Offer(*one) for one in offered]))
+        some = [Offer(*one) for one in offered]
+        told = self.run(self.rooms.limits.switch(rid, self.rooms.caller, held=source, offers=some, spent=spent))
         if source != at:
             assert told == (at if at in [name for name, _ in offered] else None)
         else:
-            assert told == self.model.move(rid, all_plain(offered))
+            assert told == self.model.move(rid, all_plain(offered), plain(spent) if billed else None)
 
     def settled(self, rid: str, named: str, used: Amounts, cost: Amounts, failed: Mapping[str, Amounts]) -> None:
         spent = [Spent(name, one) for name, one in failed.items()]
@@ -256,7 +272,7 @@ class Quotas(RuleBasedStateMachine):
     @precondition(lambda self: self.model.held)
     @rule(data=st.data(), named=upstreams, part=st.sampled_from([0, 0.5, 1, 1]))
     def settle(self, data: st.DataObject, named: str, part: float) -> None:
-        """For at most what was reserved, at the upstream that holds it; if not `honest`, another one may have served."""
+        """For at most what was reserved, where that is held; if not `honest`, another upstream may have served."""
         rid = data.draw(st.sampled_from(sorted(self.model.held)))
         at, held = self.model.held[rid]
         named = at if self.honest else named

@@ -1,0 +1,169 @@
+"""Minutes of everything going wrong at once, and figures that a busy machine would spoil: `make soak`."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+
+import pytest
+
+from gateway.config.model import Config, Key, Team
+from gateway.metrics import Metrics
+from gateway.policy.keys import parse
+from gateway.policy.limits import Amounts, Limit
+from gateway.store.connection import Connection
+from gateway.store.keys import Keys
+from gateway.store.limits import Limits, Offer
+from tests.faults.checker import Checker, checking, oracle, served
+from tests.faults.crowds import KINDS, neighbours, zipf
+from tests.faults.stores import Mortal, mortal, with_mode
+from tests.running import PEPPER, Running, configured, key_text, running, upstream
+from tests.stub import Answer, failed
+from tests.wires import Wire, wired
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+CALLERS, PACE = 16, 0.03
+TIGHT = 500_000  # micro-USD: a team that runs dry on the way
+GRACE = 4_000  # micro-USD that each of the two gateways may let go to a team in each outage
+
+
+def flaky(dice: random.Random) -> Callable[[], Answer]:
+    """An upstream of which one answer in four goes wrong, in one way or the other, and some take their time."""
+
+    def draw() -> Answer:
+        luck = dice.random()
+        if luck < 0.08:
+            return failed(500)
+        if luck < 0.12:
+            return failed(429, **{"retry-after": "1"})
+        if luck < 0.17:
+            return Answer(pieces=(), cut=True)  # it took all of it, and the connection is reset
+        if luck < 0.22:
+            return Answer(pieces=(b'{"text":',), headers={"content-length": "100"}, cut=True)
+        answer = served()
+        if luck < 0.5:
+            answer.hold = asyncio.Event()
+            asyncio.get_running_loop().call_later(dice.random() * 0.2, answer.hold.set)
+        return answer
+
+    return draw
+
+
+def two_teams(data: Path, mode: str, *urls: str) -> Config:
+    """A team that runs dry and one that does not; of the upstreams the first may hide errors, the last is away."""
+    kinds = zip("abc", (*urls, "http://127.0.0.1:9/v1"), ("newapi", "openai", "openai"), strict=True)
+    ups = [upstream(name, url, kind=kind) for name, url, kind in kinds]
+    teams = {
+        "tight": Team("tight", limits=(Limit("usd", "total", TIGHT),)),
+        "wide": Team("wide", limits=(Limit("concurrency", "", 12),)),
+    }
+    keys = {name: Key(name, name, key_text(number)) for number, name in enumerate(teams, start=1)}
+    return with_mode(configured(data, *ups, keys=keys, teams=teams), mode, usd=f"{GRACE / 1_000_000}")
+
+
+async def caller(checker: Checker, places: list[Running], dice: random.Random, until: float) -> None:
+    """Asks for anything anywhere, and sometimes hangs up."""
+    while time.monotonic() < until:
+        asking = asyncio.ensure_future(
+            checker.ask(dice.choice(places), dice.choice(KINDS), key=key_text(dice.choice([1, 2])))
+        )
+        await asyncio.wait([asking], timeout=dice.random() * 0.2 if dice.random() < 0.15 else None)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.sleep(PACE * dice.random())
+
+
+async def trouble(store: Mortal, wires: list[Wire], dice: random.Random, until: float) -> int:
+    """Cuts, silences, lost replies and kills, one after the other; how many there were."""
+    count = 0
+    while time.monotonic() < until - 6:
+        await asyncio.sleep(2 + 2 * dice.random())
+        wire, count = dice.choice(wires), count + 1
+        match dice.choice(["cut", "silent", "eaten", "killed"]):
+            case "cut":
+                wire.refuses = True
+                wire.cut()
+            case "silent":
+                wire.silent = True
+            case "eaten":
+                wire.eats = lambda reply: dice.random() < 0.3
+            case "killed":
+                await store.kill()
+        await asyncio.sleep(1 + dice.random())
+        wire.refuses = wire.silent = False
+        wire.eats = lambda reply: False
+        await store.start()
+    return count
+
+
+@pytest.mark.parametrize("mode", ["closed", "grace"])
+async def test_Q_17_after_a_time_of_everything_going_wrong_all_accounts_agree(data: Path, mode: str) -> None:
+    dice = random.Random(17)
+    async with (
+        oracle("a", flaky(dice)) as a,
+        oracle("b", flaky(dice)) as b,
+        mortal(data, "everysec") as store,
+        checking(store.url, a, b, pause=0.02) as checker,
+        wired(store.url) as one,
+        wired(store.url) as other,
+    ):
+        config = two_teams(data, mode, a.url, b.url)
+        async with running(config, url=one.url) as first, running(config, url=other.url) as second:
+            end = time.monotonic() + SECONDS
+            work = [caller(checker, [first, second], dice, end) for _ in range(CALLERS)]
+            outages = asyncio.ensure_future(trouble(store, [one, other], dice, end))
+            await asyncio.gather(*work)
+            count = await outages
+            await checker.at_rest(first, second, seconds=120)
+            texts = [gateway.app.metrics.render().decode() for gateway in (first, second)]
+            figures = await checker.check(*texts, over=mode == "grace")
+    print(f"Q-17 {mode}, {SECONDS:.0f} s, {count} outages: {figures}")
+    assert figures.served > SECONDS
+    assert figures.overspent <= (0 if mode == "closed" else 2 * GRACE * (count + 1))
+
+
+def p99(times: list[float]) -> float:
+    """Milliseconds."""
+    return quantiles(times, n=100)[98] * 1000
+
+
+async def test_Q_19_the_quiet_team_next_to_a_noisy_one(store_url: str, data: Path) -> None:
+    alone, beside, refused = await neighbours(store_url, data, 300)
+    print(f"Q-19 p99 {p99(alone):.1f} ms alone, {p99(beside):.1f} ms beside a team that is refused {refused} times")
+
+
+async def test_Q_16_admission_among_ten_thousand_keys(store_url: str, data: Path) -> None:
+    few, many = await admissions(store_url, data, 10, 5), await admissions(store_url, data, 10_000, 1_000)
+    print(f"Q-16 p99 of admit: {few:.2f} ms with 10 keys, {many:.2f} ms with 10,000: {many / few:.2f} times")
+    assert many / few < 3
+
+
+async def admissions(store_url: str, data: Path, keys: int, teams: int) -> float:
+    """p99 in milliseconds of admitting requests of so many keys, some of them far more often than the others."""
+    dice = random.Random(16)
+    limits = (Limit("usd", "month", 10**12), Limit("requests", "day", 10**9))
+    config = configured(
+        data,
+        teams={f"t{one}": Team(f"t{one}", limits=limits) for one in range(teams)},
+        keys={f"k{one}": Key(f"k{one}", f"t{one % teams}", key_text(one + 1)) for one in range(keys)},
+        upstream_limits={"a": ()},
+    )
+    connection = Connection(store_url, Metrics(models=(), teams=()))
+    room, asked, times = Keys(connection, pepper=PEPPER), Limits(connection), list[float]()
+    began = time.monotonic()
+    await room.declare(config)
+    print(f"Q-16 {keys} keys declared in {time.monotonic() - began:.1f} s")
+    for number in range(5_000):
+        presented = parse(key_text(zipf(dice, keys) + 1))
+        found = await room.find(presented.kid)
+        assert found is not None
+        began = time.perf_counter()
+        await asked.admit(f"r{keys}-{number}", found, presented, offers=[Offer("a", Amounts(usd=1))])
+        times.append(time.perf_counter() - began)
+    await connection.close()
+    return p99(times)
