@@ -30,15 +30,15 @@ class Settler:
 
     async def settle(self, one: Settlement) -> bool:
         """Write it down, then tell the store; False where that is away, `replay` will tell it. Raises for neither."""
-        with suppress(Refused):
-            if not self._run_id:
-                await self._notice_restarts()
         try:
             await self._journal.keep(one)
         except sqlite3.Error:  # a full disk: better in memory than nowhere
             log.exception("the journal cannot be written; request %s is kept in memory until it is settled", one.rid)
             self._unwritten[one.rid] = one
         self._metrics.unsettled.inc()
+        with suppress(Refused):
+            if not self._run_id:
+                await self._notice_restarts()
         try:
             await self._usage.settle(one)
         except Refused as error:

@@ -96,7 +96,7 @@ def _divisible(file: File, source: Source) -> Iterator[Problem]:
             pair = (limit.measure, limit.per)
             if pair not in RATES and limit.per:
                 continue
-            for part, amount in (("amount", limit.amount), ("burst", limit.burst or limit.amount)):
+            for part, amount in (("amount", limit.amount), ("burst", limit.burst or file.store.shards)):
                 if amount < file.store.shards:
                     place = ("upstreams", name, "limits", index, part)
                     yield source.problem(place, f"expected at least {file.store.shards}, one for each of store.shards")

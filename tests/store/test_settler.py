@@ -1,5 +1,6 @@
 """From the journal to the store: what is refused for good, and what must not be sent again."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -224,3 +225,16 @@ async def test_a_server_that_is_replaced_before_the_first_replay_gets_what_its_p
                 assert await spent(rooms) == 0
                 assert len(await gateway.replayed()) == 1
                 assert await spent(rooms) == 70
+
+
+async def test_it_is_written_down_before_a_store_is_asked_that_says_nothing(rooms, gateway):
+    """From the first settlement of a process on: a kill while the store hangs must not lose it."""
+    gateway.wire.silent = True
+    one = bill(rooms, 70)
+    settling = asyncio.ensure_future(gateway.settler.settle(one))
+    try:
+        await until(gateway.journal.count, bool, seconds=1)
+    finally:
+        gateway.wire.silent = False
+        assert await settling
+    assert await spent(rooms) == 70

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.errors import Refused
 from gateway.policy.ids import request_id
 from gateway.policy.limits import Amounts, Limit
 from gateway.store.leases import Leases
@@ -173,3 +174,33 @@ async def test_a_lease_without_a_reservation_is_forgotten(rooms):
     rooms.connection.now_ms += LEASE_MS
     assert await leases.reap("charge") == []
     assert await rooms.raw.zcard("{ag}:leases") == 0
+
+
+async def test_what_was_charged_while_the_clock_was_set_back_is_taken_back_from_the_window_it_went_to(rooms):
+    """A little before midnight by the clock, but the windows had begun that begin there."""
+    midnight = (START // 86_400_000 + 1) * 86_400_000
+    leases = await died(rooms)
+    rooms.connection.now_ms = midnight + 200
+    await rooms.settle("other", usd=40)
+    rooms.connection.now_ms = midnight - 200
+    assert len(await leases.reap("charge")) == 1
+    assert [used for _, _, used in await spent(rooms)] == [340] * 3
+    rooms.connection.now_ms = midnight + 400
+    assert await rooms.settle(RID, usd=120, began=START / 1000)
+    assert [used for _, _, used in await spent(rooms)] == [160] * 3
+
+
+@pytest.mark.parametrize("zone", ENDS)
+async def test_Q_7_what_is_reaped_after_midnight_is_charged_to_the_day_that_began_there(rooms, zone):
+    end = (START // 86_400_000) * 86_400_000 + ENDS[zone] * 1000
+    rooms.connection.now_ms = end - 10_000
+    await rooms.declare(key=[Limit("usd", "day", 300)], timezone=zone)
+    await rooms.admit(RID, usd=300)
+    rooms.connection.now_ms += LEASE_MS
+    assert len(await Leases(rooms.connection).reap("charge")) == 1
+    for moment, fits in [(end + LEASE_MS, False), (end + 86_399_999, False), (end + 86_400_000, True)]:
+        rooms.connection.now_ms = moment
+        if fits:
+            await rooms.admit("r2", usd=300)
+        with pytest.raises(Refused):
+            await rooms.admit("r3", usd=1)

@@ -16,7 +16,7 @@ from gateway.store.keys import Keys
 from gateway.store.leases import Leases
 from gateway.store.limits import Offer
 from gateway.store.usage import LOOKS, Spent
-from tests.running import PEPPER, configured, key_text, running, until, upstream
+from tests.running import PEPPER, configured, key_text, running, upstream
 from tests.store.conftest import BEGAN, Rooms
 from tests.stub import stub
 from tests.wires import wired
@@ -114,13 +114,16 @@ async def admitted_after_a_move(rooms: Rooms) -> None:
     assert await scope(rooms, "t:new") == (1, 700, 0)
 
 
-async def test_a_key_that_changed_its_team_is_released_where_it_was_reserved(rooms: Rooms) -> None:
+@pytest.mark.parametrize(("served", "other"), [("one", "two"), ("two", "one")])
+async def test_a_key_that_changed_its_team_is_released_where_it_was_reserved(
+    rooms: Rooms, served: str, other: str
+) -> None:
     await admitted_after_a_move(rooms)
-    assert await rooms.settle(RID, "two", team="old", usd=100)
+    assert await rooms.settle(RID, served, team="old", usd=100)
     assert await scope(rooms, "t:old") == (0, 0, 0)
-    for name, used in (("t:new", 100), (f"k:{KID}", 100), ("u:one", 0), ("u:two", 100)):
+    for name, used in (("t:new", 100), (f"k:{KID}", 100), (f"u:{served}", 100), (f"u:{other}", 0)):
         assert await scope(rooms, name) == (0, 0, used), name
-    assert not await rooms.settle(RID, "two", team="old", usd=100)
+    assert not await rooms.settle(RID, served, team="old", usd=100)
 
 
 async def test_what_expired_is_taken_back_from_the_team_that_was_charged(rooms: Rooms) -> None:
@@ -149,7 +152,7 @@ async def test_a_gateway_that_never_hears_of_its_reservation_in_the_new_team_giv
             assert (await client.post("/audio/speech", json=SPEECH)).status_code == 503
             assert wire.eaten == 2
             wire.eats = lambda _: False
-            await until(lambda: rooms.raw.xlen("{ag}:usage"), lambda count: count == 2)
+            assert [record["team"] for record in await gateway.records(2)] == ["old", "new"]
             await gateway.idle()
             assert await scope(rooms, "t:old") == (0, 0, 75)
             assert await scope(rooms, "t:new") == (0, 0, 0)
