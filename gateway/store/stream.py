@@ -55,11 +55,11 @@ class Stream:
 
         Raises Refused (400) if some behind the cursor are gone, unless it need not be `whole`.
         """
-        pipe = self._shard.client.pipeline()  # one transaction: nothing is let go in between
-        pipe.hget(self._shard.name("exported"), "gone")
+        pipe = self._shard.client.pipeline(transaction=False)
         pipe.xrange(self._shard.name("usage"), f"({after}" if after else "-", "+", count=AT_ONCE)
+        pipe.hget(self._shard.name("exported"), "gone")  # last: what went before they were read is told
         async with self._shard.asking("records"):
-            gone, found = await pipe.execute()
+            found, gone = await pipe.execute()
         if whole and after and place(after) < place(str(gone or BEGIN)):
             raise refuse(
                 "invalid",
