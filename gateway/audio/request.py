@@ -63,8 +63,9 @@ def endpoint_for(method: str, path: str) -> Endpoint:
 class AudioRequest:
     """What planning and metering need to know of a request, as far as it has been read.
 
-    `seconds` is the estimate to reserve (audio going in, seconds) and `seconds_from` what told it ("header" or
-    "bytes"), `characters` the Unicode code points to be spoken, `container` what the file is by its first bytes.
+    `seconds` is the estimate to reserve (audio going in, seconds) and `seconds_from` what told it ("header",
+    "bytes", or "packets" where they were counted before), `characters` the Unicode code points to be spoken,
+    `container` what the file is by its first bytes.
     """
 
     endpoint: Endpoint

@@ -271,3 +271,31 @@ async def test_a_reservation_is_leased_from_the_server_s_clock(rooms):
         (b"r1", rooms.connection.now_ms + LEASE_MS)
     ]
     assert await rooms.raw.hkeys("{ag}:held") == [b"r1"]
+
+
+NO_AMOUNTS = [-1, -0.5, 0.5, 1.5, 2**53, 2**63, 1e308, float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("bad", NO_AMOUNTS)
+@pytest.mark.parametrize("field", ["usd", "ms", "characters"])
+async def test_Q_14_what_is_no_amount_is_refused_before_anything_is_written(rooms, field, bad):
+    await rooms.declare()
+    await rooms.admit("r1", usd=10)
+    good, wrong = Amounts(usd=1), Amounts(**{field: bad})
+    before = await rooms.everything()
+    for offers in ([Offer("two", wrong)], [Offer("two", good), Offer("three", wrong)]):
+        assert (await refusal(rooms.admit("r2", offers=offers))).name == "store_down"
+        assert (await refusal(rooms.switch("r1", "one", offers=offers))).name == "store_down"
+    spent = rooms.limits.switch("r1", rooms.caller, held="one", offers=[Offer("two", good)], spent=wrong)
+    assert (await refusal(spent)).name == "store_down"
+    assert await rooms.everything() == before
+
+
+async def test_the_largest_amount_is_kept_to_the_unit(rooms):
+    await rooms.declare()
+    most = 2**53 - 1
+    await rooms.admit("r1", usd=most, ms=most)
+    assert (await rooms.numbers("alice")).reserved == (most, most, 0, 1)
+    await rooms.settle("r1", usd=most, ms=0, sums={"usd": most})
+    assert (await rooms.numbers("alice")).used["total"] == (most, 0, 0, 1)
+    assert list((await rooms.raw.hgetall("{ag}:day:20231114")).values()) == [str(most).encode()]

@@ -156,7 +156,11 @@ async def test_a_bad_number_changes_nothing(rooms, script, bad):
         "declare": ([], []),
     }
     keys, args = asked[script]
-    args += [f"[0, [{bad}"] if script == "declare" else ["one", bad, 1, 1, 1, 1, 1, 1, "p", 0, "id", "r1"]
+    args += (
+        [f"[0, [{bad}"]
+        if script == "declare"
+        else [*([1, 1, 1, 1] if script == "switch" else []), "one", bad, 1, 1, 1, 1, 1, 1, "p", 0, "id", "r1"]
+    )
     before = await rooms.everything()
     with pytest.raises(Refused):
         await rooms.connection.run(script, [*scopes, *keys], args)

@@ -147,7 +147,7 @@ async def test_a_large_bill_is_kept_to_the_unit(rooms):
     assert list(day.values()) == [b"3000000000000003"]
 
 
-@pytest.mark.parametrize("bad", ["", "seven", "1,5", "7 usd", "--7"])
+@pytest.mark.parametrize("bad", ["", "seven", "1,5", "7 usd", "--7", "-7", "0.5", "9007199254740992", "nan", "inf"])
 @pytest.mark.parametrize("at", [3, 6, 7, 9, 11, 13], ids=["usd", "requests", "ttl", "days", "count", "sum"])
 async def test_a_bad_number_changes_nothing(rooms, at, bad):
     await rooms.declare()

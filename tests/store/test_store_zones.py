@@ -139,8 +139,7 @@ async def test_a_day_on_which_clocks_change_is_one_budget(rooms, zone, day, hour
     await rooms.declare(key=[Limit("requests", "day", 1)], timezone=zone)
     found = await calendar(rooms, zone, [midday // 1000 - 86_400, midday // 1000])
     begin, end = midday - 86_400_000 + 1 + found[0][6], midday + 1 + found[1][6]
-    if local(zone, begin / 1000).date() != date.fromisoformat(day):
-        begin = begin + hours * 3_600_000 - (end - begin)
+    assert [local(zone, moment / 1000).date() for moment in (begin, end - 1)] == [date.fromisoformat(day)] * 2
     assert end - begin == hours * 3_600_000
     for number, (moment, fits) in enumerate([(begin - 1, True), (begin, True), (end - 1, False), (end, True)]):
         rooms.connection.now_ms = int(moment)

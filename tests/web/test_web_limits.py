@@ -226,3 +226,42 @@ async def test_one_record_per_request_and_nothing_held_after_many_at_once(store_
         await until(lambda: gateway.app.connection.client.zcard("{ag}:leases"), lambda count: count == 0)
     assert len({record["id"] for record in records}) == 60
     assert len(one.seen) == 60
+
+
+async def test_a_request_that_moves_on_has_passed_its_rate_once(store_url: str, data: Path) -> None:
+    async with stub() as one, stub() as two:
+        one.answers = [Answer(status=503)]
+        config = configured(data, upstream("a", one.url), upstream("b", two.url, priority=2))
+        config = limited(config, "key", Limit("requests", "hour", 60, 2))
+        async with running(config, url=store_url) as gateway, dial(gateway) as wire:
+            answers = [await ask(wire, SOUND) for _ in range(3)]
+            await gateway.records(2)
+            await gateway.idle()
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+    assert [answer.headers["x-ratelimit-limit-requests"] for answer in answers] == ["60"] * 3
+    assert (len(one.seen), len(two.seen)) == (2, 2)
+    refused = answers[2]
+    assert 0 < int(refused.headers["retry-after-ms"]) <= 60_000
+    assert int(refused.headers["retry-after"]) == -(-int(refused.headers["retry-after-ms"]) // 1000)
+
+
+async def test_an_upstream_s_rate_sends_the_next_one_on_and_lets_one_in_when_it_says(
+    store_url: str, data: Path
+) -> None:
+    async with stub() as one, stub() as two:
+        config = configured(data, upstream("a", one.url), upstream("b", two.url, priority=2))
+        config = replace(config, upstream_limits={"a": (Limit("requests", "minute", 120, 1),), "b": ()})
+        async with running(config, url=store_url) as gateway, dial(gateway) as wire:
+
+            async def answered() -> int:
+                assert (await ask(wire, SOUND)).status == 200
+                return len(one.seen)
+
+            began = asyncio.get_running_loop().time()
+            assert await answered() == 1
+            await until(answered, lambda seen: seen == 2)
+            took = asyncio.get_running_loop().time() - began
+            await gateway.idle()
+    assert took >= 0.49, "one in half a second"
+    assert len(two.seen) > 0
