@@ -95,10 +95,14 @@ async def again(call: Call, presented: Presented, parts: Parts) -> Caller:
 def without_store(
     entry: Entry, refusal: Refused, plan: Sequence[Candidate], offers: Sequence[Offer], parts: Parts
 ) -> Admission:
-    """What becomes of a request that the store did not answer: it goes on in grace, or is refused for good."""
-    assert entry.caller is not None
+    """What becomes of a request that the store did not answer: it goes on in grace, or is refused for good.
+
+    Where the store is only late, on a busy machine, budgets hold and the request may be sent again.
+    """
+    caller = entry.caller
+    assert caller is not None
     if refusal.name == "store_down":
-        if not entry.caller.exact and parts.grace.admits(entry.caller, offers[0].amounts):
+        if not caller.exact and parts.limits.gone(caller) and parts.grace.admits(caller, offers[0].amounts):
             return Admission(plan[0].upstream.name)
         if refusal.__cause__ is not None:  # it was asked and may have reserved: settling with nothing gives that back
             parts.ledger.admitted(entry, plan[0], offers[0].amounts)

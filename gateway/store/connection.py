@@ -33,6 +33,7 @@ from gateway.store.deadline import within
 from gateway.store.link import PATIENCE, Link, link
 from gateway.store.shards import TAG, place, tags
 
+GONE = 1.0
 HURRIED = frozenset({"admit", "switch", "find", "lease", "grant"})
 """What a request waits for."""
 
@@ -95,6 +96,8 @@ class Connection:
         self._metrics = metrics
         # One for what requests wait for, one for all else: a store can be too slow for the first and do for the other.
         self._breakers: dict[bool, Breaker] = {}
+        self._silent_since: float | None = None  # for what requests wait for
+        self._unreachable = False
 
     def name(self, *parts: str) -> str:
         """The full name of a key in this shard."""
@@ -137,6 +140,9 @@ class Connection:
         except (RedisConnectionError, RedisTimeoutError, TimeoutError) as error:
             if breaker.tripped or not self._breaker(hurried).tripped:  # else it was asked before that was known
                 self._heard(hurried, ok=False)
+            if hurried:
+                self._silent_since = started if self._silent_since is None else self._silent_since
+                self._unreachable = isinstance(error, RedisConnectionError)
             self._metrics.store_failed(what)
             raise refuse("store_down", retry_after=1) from error
         except RedisError as error:  # the store answers, with an error of its own
@@ -153,11 +159,22 @@ class Connection:
         """Whether the store did not answer requests when they asked last."""
         return self._breaker(True).tripped
 
+    @property
+    def gone(self) -> bool:
+        """Whether the store is not there: it cannot be reached, or has answered no request for GONE seconds.
+
+        One that was late once is not gone, however much it or this machine has to do.
+        """
+        silent = self._silent_since
+        return self._unreachable or (silent is not None and monotonic() - silent >= GONE)
+
     def _breaker(self, hurried: bool) -> Breaker:
         return self._breakers.get(hurried, Breaker())
 
     def _heard(self, hurried: bool, *, ok: bool) -> None:
         self._breakers[hurried] = answered(self._breaker(hurried), ok=ok, now=monotonic())
+        if hurried and ok:
+            self._silent_since, self._unreachable = None, False
 
     async def run_id(self) -> str:
         """Which servers these are: others after a restart or a failover. Raises Refused (503)."""

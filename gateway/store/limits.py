@@ -61,6 +61,10 @@ class Limits:
         self._connection = connection
         self._grants = Grants(connection)
 
+    def gone(self, caller: Caller) -> bool:
+        """Whether the store is not there for a caller, as far as is known; see Connection."""
+        return self._connection.of(caller.team).gone
+
     async def admit(
         self,
         rid: str,

@@ -56,10 +56,11 @@ async def test_Q_1_of_200_at_once_exactly_the_ten_that_the_budget_is_for(
     assert (figures.served, len(a.stub.seen)) == (10, 10)
 
 
-async def test_Q_2_four_gateways_let_in_no_more_than_one(store_url: str) -> None:
+@pytest.mark.parametrize("mode", ["grace", "closed"])
+async def test_Q_2_four_gateways_let_in_no_more_than_one(store_url: str, mode: str) -> None:
     async with oracle("a") as a, checking(store_url, a) as checker, AsyncExitStack() as stack:
         lines = (
-            f"store: {{url: '{store_url}', data: data, pepper: 0123456789abcdef, on_unavailable: closed}}",
+            f"store: {{url: '{store_url}', data: data, pepper: 0123456789abcdef, on_unavailable: {mode}}}",
             f"upstreams: {{a: {{kind: openai, base_url: '{a.url}', key: sk-secret-of-a, models: [tts-1]}}}}",
             "prices: {tts-1: {per_1m_characters: 15}}",
             f"teams: {{default: {{limits: [{{measure: usd, per: total, amount: 0.000{BUDGET}}}]}}}}",
@@ -82,7 +83,7 @@ async def test_Q_2_four_gateways_let_in_no_more_than_one(store_url: str) -> None
             async with one.client() as client:  # type: ignore[attr-defined]
                 texts.append((await client.get("/metrics")).text)
         figures = await checker.check(*texts)
-    print("Q-2", dict(codes), figures)
+    print("Q-2", mode, dict(codes), figures)
     assert (figures.served, len(a.stub.seen)) == (10, 10)
 
 

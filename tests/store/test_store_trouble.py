@@ -339,3 +339,27 @@ async def allowed(server: Server, command: str) -> bool:
     with suppress(redis.exceptions.ResponseError):
         return await server.ask("ACL", "DRYRUN", "audiogate", command) == b"OK"
     return False
+
+
+async def test_a_store_that_was_late_once_is_not_gone_and_one_that_is_silent_or_refuses_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with listening(ENGINES[0]) as server:
+        async with wired((await server.answering()).url) as wire, rooms_at(wire.url) as rooms:
+            await rooms.declare()
+            rooms.connection._timeout = 0.1
+            await rooms.admit("r1", usd=1)
+            wire.silent = True
+            await down(rooms.admit("r2", usd=1))
+            assert not rooms.connection.gone, "late: that is all that is known"
+            monkeypatch.setattr("gateway.store.connection.GONE", 0.0)
+            assert rooms.connection.gone, "nothing was heard since"
+            monkeypatch.undo()
+            wire.silent = False
+            rooms.connection._timeout = 2.0
+            await until_true(lambda: admitted(rooms), seconds=10)
+            assert not rooms.connection.gone
+            wire.refuses = True
+            wire.cut()
+            await down(rooms.admit("r4", usd=1))
+            assert rooms.connection.gone, "at once: it cannot be reached"
