@@ -3,11 +3,13 @@
 import asyncio
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 
+import httpx2
 import pytest
 
 from gateway.config.model import Config, Key, Team
@@ -18,10 +20,11 @@ from gateway.store.connection import Connection
 from gateway.store.keys import Keys
 from gateway.store.limits import Limits, Offer
 from tests.faults.checker import Checker, checking, oracle, served
-from tests.faults.crowds import KINDS, neighbours, zipf
+from tests.faults.crowds import KINDS, zipf
 from tests.faults.stores import Mortal, mortal, with_mode
+from tests.launched import Launched, launched, room
 from tests.running import PEPPER, Running, configured, key_text, running, upstream
-from tests.stub import Answer, failed
+from tests.stub import Answer, failed, stub
 from tests.wires import Wire, wired
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
@@ -132,9 +135,71 @@ def p99(times: list[float]) -> float:
     return quantiles(times, n=100)[98] * 1000
 
 
-async def test_Q_19_the_quiet_team_next_to_a_noisy_one(store_url: str, data: Path) -> None:
-    alone, beside, refused = await neighbours(store_url, data, 300)
-    print(f"Q-19 p99 {p99(alone):.1f} ms alone, {p99(beside):.1f} ms beside a team that is refused {refused} times")
+NOISE = """
+import asyncio, sys, httpx2
+
+async def main(origin, key, rate, seconds):
+    loop, refused = asyncio.get_running_loop(), 0
+    headers = {"authorization": "Bearer " + key}
+    async with httpx2.AsyncClient(base_url=origin, headers=headers, trust_env=False) as client:
+        began, asked = loop.time(), []
+        async def one():
+            body = {"model": "tts-1", "voice": "alloy", "input": "hello"}
+            return (await client.post("/v1/audio/speech", json=body)).status_code == 429
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0, began + number / rate - loop.time()))
+            asked.append(asyncio.ensure_future(one()))
+        print(sum(await asyncio.gather(*asked)), flush=True)
+
+asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+"""
+
+
+async def test_Q_19_the_quiet_team_next_to_a_noisy_one(store_url: str) -> None:
+    """Gateway and noise are processes of their own; quiet and noisy times take turns, on the same machine."""
+    config = (
+        f"store: {{url: '{store_url}', data: data, pepper: 0123456789abcdef}}",
+        "upstreams: {a: {kind: openai, base_url: 'URL', key: sk-secret-of-a, models: [tts-1]}}",
+        "prices: {tts-1: {per_1m_characters: 15}}",
+        "teams: {noisy: {limits: [{measure: requests, per: minute, amount: 300, burst: 5}]}, quiet: {}}",
+        f"keys: {{noisy: {{team: noisy, key: {key_text(1)}}}, quiet: {{team: quiet, key: {key_text(2)}}}}}",
+    )
+    async with stub() as one:
+        with room() as folder:
+            (folder / "gateway.yaml").write_text("\n".join(config).replace("URL", one.url) + "\n")
+            async with launched(folder, "-c", str(folder / "gateway.yaml")) as gateway:
+                alone, beside, refused = list[float](), list[float](), 0
+                for _ in range(6):
+                    alone += await asked_for(gateway, 4.0)
+                    command = [sys.executable, "-c", NOISE, gateway.origin, key_text(1), "50", "6"]
+                    noise = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+                    await asyncio.sleep(1.0)
+                    beside += await asked_for(gateway, 4.0)
+                    refused += int((await noise.communicate())[0])
+    print(
+        f"Q-19 {len(alone)} requests alone: p50 {p50(alone):.1f}, p99 {p99(alone):.1f} ms; {len(beside)} beside a team "
+        f"at ten times its limit, refused {refused} times: p50 {p50(beside):.1f}, p99 {p99(beside):.1f} ms"
+    )
+    assert refused > 1000
+
+
+async def asked_for(gateway: Launched, seconds: float) -> list[float]:
+    """Seconds that requests of the quiet team take, 40 of them a second."""
+    loop, times = asyncio.get_running_loop(), list[float]()
+    headers = {"authorization": f"Bearer {key_text(2)}"}
+    async with httpx2.AsyncClient(base_url=gateway.origin, headers=headers, trust_env=False) as client:
+        for number in range(int(seconds * 40)):
+            began = loop.time()
+            body = {"model": "tts-1", "voice": "alloy", "input": f"hello {number}"}
+            assert (await client.post("/v1/audio/speech", json=body)).status_code == 200
+            times.append(loop.time() - began)
+            await asyncio.sleep(max(0.0, 0.025 - times[-1]))
+    return times
+
+
+def p50(times: list[float]) -> float:
+    """Milliseconds."""
+    return quantiles(times, n=2)[0] * 1000
 
 
 async def test_Q_16_admission_among_ten_thousand_keys(store_url: str, data: Path) -> None:
