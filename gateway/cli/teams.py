@@ -10,8 +10,10 @@ from gateway.cli.terms import (
     Called,
     LimitWords,
     Models,
+    NoLimits,
     Note,
     Upstreams,
+    limits_asked,
     limits_word,
     names_word,
     print_facts,
@@ -100,13 +102,11 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
 def limit(
     called: Called,
     limits: LimitWords = None,
-    none: Annotated[bool, typer.Option("--none", help="Take all limits away.")] = False,
+    none: NoLimits = False,
     config: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Set the limits of a team: these and no others, from the next request on. What was used stays used."""
-    if none == bool(limits):
-        raise typer.BadParameter("give each limit that it is to have, or --none", param_hint="--limit")
-    rows = read_limits(limits or [])
+    rows = limits_asked(limits, none=none)
 
     async def work(register: Register, _: Config) -> TeamRecord:
         asked = team_asked(called, {"limits": rows}, upstreams=())

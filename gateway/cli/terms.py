@@ -35,6 +35,7 @@ LimitWords = Annotated[
         help="A limit such as usd/month=20, requests/minute=60,burst=10 or concurrency=4; may be given again.",
     ),
 ]
+NoLimits = Annotated[bool, typer.Option("--none", help="Take all limits away.")]
 Note = Annotated[str | None, typer.Option("--note", help="A remark for operators.")]
 
 
@@ -58,6 +59,13 @@ def read_limits(words: Sequence[str] | None) -> list[dict[str, str]] | None:
         return None if words is None else [read_limit(word) for word in words]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--limit") from None
+
+
+def limits_asked(limits: Sequence[str] | None, *, none: bool) -> list[dict[str, str]] | None:
+    """The limits that are to be set: those given, or with `none` no limits at all."""
+    if none == bool(limits):
+        raise typer.BadParameter("give each limit that it is to have, or --none", param_hint="--limit")
+    return read_limits(limits or [])
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:

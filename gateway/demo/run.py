@@ -22,7 +22,7 @@ from gateway.errors import SetupError
 from gateway.metrics import Metrics
 from gateway.policy.keys import DRAW_BYTES, mint
 from gateway.server import listen, origin, run
-from gateway.store.connection import Connection, name
+from gateway.store.connection import Connection
 from gateway.store.totals import Totals
 
 PORT = 8080
@@ -105,7 +105,7 @@ async def _cost(config: Config) -> dict[str, int]:
     today = datetime.fromtimestamp(wall(), UTC).date()
     try:
         for _ in range(500):  # the last bill is written just after the answer
-            if not await connection.client.hlen(name("held")):
+            if not await connection.client.hlen(connection.name("held")):
                 break
             await asyncio.sleep(0.02)
         rows = [row async for row in Totals(connection).days(today, today)]

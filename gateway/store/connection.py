@@ -41,11 +41,6 @@ HURRIED = frozenset({"admit", "switch", "find", "lease", "grant"})
 _UNABLE = re.compile(r"(READONLY|LOADING|BUSY|MISCONF|CLUSTERDOWN|MASTERDOWN|NOREPLICAS|TRYAGAIN|MOVED|ASK|OOM)\b")
 
 
-def name(*parts: str) -> str:
-    """The full name of a key in the store."""
-    return ":".join((TAG, *parts))
-
-
 @cache
 def script_text(script: str) -> str:
     """A script of `lua/` as it is sent: the shared part, then its own."""
@@ -153,11 +148,6 @@ class Connection:
             self._heard(hurried, ok=True)
         finally:
             self._metrics.store_answered(what, monotonic() - started)
-
-    @property
-    def away(self) -> bool:
-        """Whether the store did not answer requests when they asked last."""
-        return self._breaker(True).tripped
 
     @property
     def gone(self) -> bool:

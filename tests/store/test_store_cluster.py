@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from gateway.errors import Refused, SetupError
 from gateway.metrics import Metrics
 from gateway.store.checks import checked
-from gateway.store.connection import Connection, name
+from gateway.store.connection import Connection
 from tests.crowd import crowd
 from tests.servers import EACH_ENGINE, ENGINES, Cluster, Server, clustered, free_ports, listening, until_true
 from tests.store.conftest import Rooms, Timed
@@ -46,7 +46,7 @@ async def test_R_9_a_replica_that_takes_over_in_a_cluster_loses_no_charge(engine
 
 
 async def serves(server: Server) -> bool:
-    return await server.ask("EXISTS", name("usage")) == 1
+    return await server.ask("EXISTS", "{ag}:usage") == 1
 
 
 @pytest.mark.parametrize("engine", EACH_ENGINE)
@@ -84,7 +84,7 @@ async def test_our_keys_are_followed_to_another_node_and_asked_for_there_while_t
         await cluster.ours.ask("CLUSTER SETSLOT", SLOT, "MIGRATING", ids[other.port])
 
         # What is not at the old node any more is asked for at the new one; what needs both waits for the end.
-        assert await rooms.connection.run("audit", [name("audit-2")], ["api", "try", "it", "ok"]) == "ok"
+        assert await rooms.connection.run("audit", ["{ag}:audit-2"], ["api", "try", "it", "ok"]) == "ok"
         assert await other.ask("DBSIZE") == 1
         with pytest.raises(Refused):
             await rooms.settle("r1", usd=9)
@@ -96,7 +96,7 @@ async def test_our_keys_are_followed_to_another_node_and_asked_for_there_while_t
         await until_true(lambda: settled(rooms), seconds=10)
         assert (await rooms.numbers("alice")).used["total"] == (9, 0, 0, 1)
         assert await rooms.connection.run_id() not in ("", before)
-        assert await rooms.connection.client.xlen(name("audit-2")) == 1
+        assert await rooms.connection.client.xlen("{ag}:audit-2") == 1
 
 
 async def settled(rooms: Rooms) -> bool:

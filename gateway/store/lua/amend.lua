@@ -4,12 +4,6 @@
 --       declare.lua), 7... facts: field, value
 -- Returns "ok" | "none" | "config" (the configuration declares it) | "revoked" | "changed" (look again) | "no_team"
 
-local function told(result)
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', 100000, '*',
-    'door', ARGV[1], 'action', ARGV[2], 'what', ARGV[3], 'result', result)
-  return result
-end
-
 local limits = cmsgpack.pack(cjson.decode(ARGV[6]))
 local record = redis.call('HMGET', KEYS[2], 'v', 'origin', 'st')
 if not record[1] then return told('none') end

@@ -4,12 +4,6 @@
 -- Returns "ok" | "taken" (there is or was one of this name) | "no_team"
 -- A team that the configuration has dropped may be made anew; its numbers stay.
 
-local function told(result)
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', 100000, '*',
-    'door', ARGV[1], 'action', ARGV[2], 'what', ARGV[3], 'result', result)
-  return result
-end
-
 local limits = cmsgpack.pack(cjson.decode(ARGV[6]))
 local has = redis.call('HGET', KEYS[2], ARGV[3])
 local record = redis.call('HMGET', KEYS[3], 'v', 'st')

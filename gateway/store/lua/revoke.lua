@@ -3,12 +3,6 @@
 -- ARGV: 1 door, 2 action, 3 name, 4 id, 5 state it is to have, 6 origin of those that this door may touch
 -- Returns "ok" | "none" | "config" or "admin" (its origin: not for this door)
 
-local function told(result)
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', 100000, '*',
-    'door', ARGV[1], 'action', ARGV[2], 'what', ARGV[3], 'result', result)
-  return result
-end
-
 local record = redis.call('HMGET', KEYS[2], 'v', 'origin', 'st')
 if KEYS[3] then redis.call('SREM', KEYS[3], ARGV[4]) end
 if not record[1] then return told('none') end
