@@ -1,40 +1,28 @@
 """Connections to upstreams: one narrow interface, the only sockets to them.
 
 An exchange is opened with a request and a body that can be begun again, and gives status, headers and body pieces.
-What the library raises is mapped here; nobody else knows which library it is.
+Nothing is followed, nothing decoded, nothing added. How it is done is in `relay/`.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
-from types import SimpleNamespace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-import aiohttp
-from yarl import URL
-
+from gateway.relay.connection import Connection
+from gateway.relay.dial import Addresses, Trust, dial
+from gateway.relay.failures import BrokenOff, TimedOut, Unreachable
+from gateway.relay.pool import Pool
+from gateway.relay.requests import LAST_CHUNK, Origin, chunk, framing, head, split
 from gateway.upstreams.base import Outgoing, Upstream
 
-PIECE = 256 * 1024
-KEEP_ALIVE = 4.0  # seconds; uvicorn and Node close after 5, and lose what was sent just then
-CONNECTIONS = 2000
+__all__ = ("BrokenOff", "Client", "Exchange", "Sending", "TimedOut", "Unreachable")
 
-
-class Unreachable(Exception):
-    """No answer: the connection could not be made, or broke before the answer began."""
-
-
-class TimedOut(Exception):
-    """No answer, or no more of it, in time."""
-
-
-class BrokenOff(Exception):
-    """The answer ended before it was whole."""
+AT_ONCE = 64 * 1024  # bytes of a body that is sent before its answer is looked for
 
 
 class Sending(Protocol):
-    """A body on its way: its pieces, and whether all of them have been taken."""
+    """A body on its way: its pieces, and whether the upstream has all of them, as far as can be known."""
 
     done: bool
 
@@ -45,135 +33,148 @@ class Sending(Protocol):
 class Exchange:
     """An answer that is arriving."""
 
-    def __init__(self, response: aiohttp.ClientResponse, sending: Sending, idle_timeout: float) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-        self._response = response
-        self._sending = sending
-        self._idle_timeout = idle_timeout
+    def __init__(self, connection: Connection, pool: Pool, sending: Sending | None, upstream: Upstream) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self.faulty = False  # the request's body could not be had
+        self._connection, self._pool, self._sending = connection, pool, sending
+        self._idle, self._first_byte = upstream.idle_timeout, upstream.first_byte_timeout
+        self._sender: asyncio.Task[None] | None = None
         self._ahead = b""
+        self._closed = False
+
+    async def begin(self, request: Outgoing, start: bytes) -> None:
+        """Send the request, whose head is `start`; done when the answer's is here. Raises Unreachable, TimedOut."""
+        self._connection.begin(bodiless=request.method == "HEAD")
+        self._connection.write(start)
+        if self._sending is None:
+            self._connection.expect(self._first_byte)
+        elif request.length is not None and request.length <= AT_ONCE:
+            await self._send(self._sending, request.length)
+        else:
+            self._sender = asyncio.get_running_loop().create_task(self._send(self._sending, request.length))
+        try:
+            found = await self._connection.head()
+        except Unreachable:
+            if self._sending is not None and self._connection.reset:
+                self._sending.done = False  # it hung up on bytes that it had not read
+            raise
+        self.status, self.headers = found.status, found.headers
+
+    async def read(self) -> bytes:
+        """More of the body, b"" at its end. Raises TimedOut, BrokenOff."""
+        ahead, self._ahead = self._ahead, b""
+        return ahead or await self._connection.read(self._idle)
 
     async def peek(self, size: int) -> bytes:
-        """The first `size` bytes of the body, or all of it; `pieces` gives them again. Raises TimedOut, BrokenOff."""
-        while len(self._ahead) < size and (data := await self._read()):
+        """The first `size` bytes of the body, or all of it; `read` gives them again. Raises TimedOut, BrokenOff."""
+        while len(self._ahead) < size and (data := await self._connection.read(self._idle)):
             self._ahead += data
         return self._ahead
 
     async def start(self, limit: int) -> bytes:
         """Up to about `limit` bytes of the body. Raises TimedOut, BrokenOff."""
         body = b""
-        async for piece in self.pieces():
-            body += piece
-            if len(body) >= limit:
-                break
+        while len(body) < limit and (data := await self.read()):
+            body += data
         return body
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises TimedOut, BrokenOff."""
-        ahead, self._ahead = self._ahead, b""
-        if ahead:
-            yield ahead
-        while data := await self._read():
+        while data := await self.read():
             yield data
 
     def close(self) -> None:
-        """Done with it. The connection is kept only when both bodies have ended."""
-        if self._response.content.at_eof() and self._sending.done:
-            self._response.release()
-        else:
-            self._response.close()
+        """Done with it; safe to call twice. The connection is kept only when both bodies have ended."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._sender is not None:
+            self._sender.cancel()
+        self._pool.give_back(self._connection, whole=self._sending is None or self._sending.done)
 
-    async def _read(self) -> bytes:
+    async def _send(self, sending: Sending, length: int | None) -> None:
+        """The body. What goes wrong with it ends the exchange: nobody may take it for whole."""
+        connection, left = self._connection, length or 0
+        pieces = aiter(sending)
         try:
-            async with asyncio.timeout(self._idle_timeout):
-                return await self._response.content.readany()
-        except TimeoutError as error:
-            raise TimedOut from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise BrokenOff(str(error)) from error
+            async for piece in pieces:
+                left -= len(piece)
+                if connection.lost or (connection.answered and not connection.welcome):
+                    return
+                if length is not None and left < 0:
+                    raise ValueError("the body is longer than announced")
+                connection.write(*(chunk(piece) if length is None and piece else (piece,)))
+                await connection.writable(self._idle)
+            if length is None:
+                connection.write(LAST_CHUNK)
+            elif left:
+                raise ValueError("the body is shorter than announced")
+            sending.done = True
+            if not connection.answered:
+                connection.expect(self._first_byte)
+        except Exception as error:
+            self.faulty = True
+            connection.fail((BrokenOff if connection.answered else Unreachable)(str(error)))
+        finally:
+            if isinstance(pieces, AsyncGenerator):
+                await pieces.aclose()
 
 
 class Client:
-    """All upstream connections of a process."""
+    """All upstream connections of a process. `tls`: what is believed of their servers."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
-        self._tls = tls
-        self._session: aiohttp.ClientSession
+        self._tls = tls or Trust.of()
+        self._addresses = Addresses()
+        self._pools: dict[Origin, Pool] = {}
 
     def open_pool(self) -> None:
-        """Make the connection pool; to be called once the event loop runs."""
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEEP_ALIVE, ssl=self._tls or True),
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=PIECE,
-            trace_configs=[trace],
-            skip_auto_headers=("Accept", "Content-Type"),
-        )
+        """Nothing."""
 
     async def open(self, upstream: Upstream, request: Outgoing, body: Callable[[], Sending] | None) -> Exchange:
         """Send a request, return when the answer's headers are here; the body may still be on its way.
 
         A kept connection that the upstream had just closed is replaced once. Raises Unreachable, TimedOut.
         """
+        origin, host, target = split(request.url)
+        start = head(request.method, host, target, request.headers, framing(request.length) if body else "")
+        pool = self._pool(origin)
         for again in (True, False):
-            use = SimpleNamespace(reused=False)
             try:
-                return await self._send(upstream, request, body() if body else _Nothing(), use)
-            except aiohttp.ConnectionTimeoutError as error:  # a kind of TimeoutError, but nothing was sent yet
-                raise Unreachable(str(error)) from error
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if not (again and use.reused):
-                    raise Unreachable(str(error)) from error
-            except TimeoutError as error:
-                raise TimedOut from error
-            except (aiohttp.ClientError, OSError) as error:
-                raise Unreachable(str(error)) from error
+                connection = await pool.get(upstream.connect_timeout, fresh=not again)
+            except (OSError, TimeoutError) as error:
+                raise Unreachable(str(error) or "no connection in time") from error
+            reused = connection.reused
+            exchange = Exchange(connection, pool, body() if body else None, upstream)
+            try:
+                await exchange.begin(request, start)
+            except Unreachable:
+                exchange.close()
+                if not again or not reused or connection.heard or exchange.faulty:
+                    raise
+            except BaseException:
+                exchange.close()
+                raise
+            else:
+                return exchange
         raise AssertionError("the second try ends the loop")
-
-    async def _send(self, upstream: Upstream, request: Outgoing, sending: Sending, use: SimpleNamespace) -> Exchange:
-        headers = dict(request.headers)
-        empty = isinstance(sending, _Nothing)
-        if not empty and request.length is not None:
-            headers["content-length"] = str(request.length)
-        async with asyncio.timeout(upstream.first_byte_timeout if empty else None) as deadline:
-            response = await self._session.request(
-                request.method,
-                URL(request.url, encoded=True),  # as it came: nothing is decoded, nothing made shorter
-                headers=headers,
-                data=None if empty else _watched(sending, deadline, upstream.first_byte_timeout),
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=upstream.connect_timeout),
-                trace_request_ctx=use,
-            )
-        return Exchange(response, sending, upstream.idle_timeout)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        for pool in self._pools.values():
+            pool.close()
 
+    def _pool(self, origin: Origin) -> Pool:
+        if origin not in self._pools:
+            self._pools[origin] = Pool(
+                lambda make: dial(origin, self._tls, self._addresses, make), kept=self._remember(origin)
+            )
+        return self._pools[origin]
 
-class _Nothing:
-    done = True
+    def _remember(self, origin: Origin) -> Callable[[Connection], None]:
+        def kept(connection: Connection) -> None:
+            if isinstance(self._tls, Trust) and connection.encryption is not None:
+                self._tls.remember(origin.host, connection.encryption)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        nothing: tuple[bytes, ...] = ()
-        for piece in nothing:
-            yield piece
-
-
-async def _watched(sending: Sending, deadline: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
-    """The pieces; the first-byte deadline starts when the last one has been taken."""
-    async for piece in sending:
-        yield piece
-    sending.done = True
-    with suppress(RuntimeError):  # the answer began before the body ended
-        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
-async def _note_reuse(session: object, context: SimpleNamespace, params: object) -> None:
-    del session, params
-    context.trace_request_ctx.reused = True
+        return kept

@@ -132,19 +132,15 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
     sent: list[Sent] = []
 
     def body() -> Sent:
-        sent.append(upload.sending(candidate.model, check=lambda: routing.fits(upstream, upload.request)))
+        sent.append(upload.sending(layout, check=lambda: routing.fits(upstream, upload.request)))
         return sent[-1]
 
     while True:
         if upload.layout(candidate.model).length is None and not upstream.can.chunked:
             await upload.whole()
+        layout = upload.layout(candidate.model)
         request = outgoing(
-            upstream,
-            method=call.method,
-            path=call.path,
-            query=call.query,
-            headers=call.headers,
-            layout=upload.layout(candidate.model),
+            upstream, method=call.method, path=call.path, query=call.query, headers=call.headers, layout=layout
         )
         try:
             exchange = await parts.client.open(upstream, request, body if call.has_body else None)

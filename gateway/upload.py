@@ -95,12 +95,12 @@ class Upload:
         if not self.complete:
             self._cancel = tasks.spawn(self._rest(), name="upload").cancel
 
-    def sending(self, model: str, *, check: Callable[[], bool]) -> "Sent":
-        """The body as it goes out to an upstream that calls the model `model`.
+    def sending(self, layout: Layout, *, check: Callable[[], bool]) -> "Sent":
+        """The body as it goes out in a layout that was made for it.
 
         `check` is asked when the body is whole and before its last bytes go out: may it be completed?
         """
-        return Sent(self._spool, self._reader.layout(model), check)
+        return Sent(self._spool, layout, check)
 
     def layout(self, model: str) -> Layout:
         """How the body goes out, with its length if that is known."""
@@ -143,31 +143,30 @@ class Sent:
         self.done = False
         self.failure: Exception | None = None
         self._spool, self._layout, self._check = spool, layout, check
+        self._sent = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        sent, length = 0, self._layout.length
         splices = list(self._layout.splices)
         async for at, data in self._spool.follow():
             while splices and splices[0][0] < at + len(data):
                 offset, insert = splices.pop(0)
-                yield data[: offset - at] + insert
-                sent += offset - at + len(insert)
+                yield self._counted(data[: offset - at] + insert)
                 data, at = data[offset - at :], offset
-            sent += len(data)
-            if length is not None and sent + len(self._layout.closing) > length:
-                # One byte less than was announced goes out at most: nobody may take it for whole.
-                self.failure = Overlong()
-                raise self.failure
-            yield data
+            yield self._counted(data)
         if not self._check():
             self.failure = Unfit()
             raise self.failure
-        last = b"".join(insert for _, insert in splices) + self._layout.closing
-        if length is not None:
-            missing = length - sent - len(last)
-            if missing < 0:
-                self.failure = Overlong()
-                raise self.failure
+        last = self._counted(b"".join(insert for _, insert in splices)) + self._layout.closing
+        if self._layout.length is not None:
+            missing = self._layout.length - self._sent - len(self._layout.closing)
             last += (b"\r\n" * missing)[:missing]
         if last:
             yield last
+
+    def _counted(self, data: bytes) -> bytes:
+        """What goes out before the closing: never so much that what was announced could be taken for whole."""
+        self._sent += len(data)
+        if self._layout.length is not None and self._sent + len(self._layout.closing) > self._layout.length:
+            self.failure = Overlong()
+            raise self.failure
+        return data

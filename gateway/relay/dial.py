@@ -1,0 +1,80 @@
+"""How a connection is made: the addresses of a name, one tried beside the other, and TLS.
+
+The addresses of both families are tried in turn, the next one when the last has failed or is a quarter of a second
+late (RFC 8305). Certificates are verified. A TLS session is taken up again where the server offers it: a new
+connection then costs one round trip and no signature.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import aiohappyeyeballs
+
+from gateway.relay.requests import Origin
+
+NEXT_ADDRESS = 0.25
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class Trust(ssl.SSLContext):
+    """What we believe of a server; remembers the last session with each. As `ssl.create_default_context`."""
+
+    _sessions: dict[str, ssl.SSLSession]
+
+    @classmethod
+    def of(cls, cafile: str | None = None) -> "Trust":
+        """The system's authorities, or those of a file."""
+        trust = cls(ssl.PROTOCOL_TLS_CLIENT)
+        trust.minimum_version = ssl.TLSVersion.TLSv1_2
+        trust.set_alpn_protocols(["http/1.1"])
+        trust._sessions = {}
+        if cafile is None:
+            trust.load_default_certs()
+        else:
+            trust.load_verify_locations(cafile)
+        return trust
+
+    def wrap_bio(self, *args: Any, **more: Any) -> ssl.SSLObject:
+        """What the event loop calls for each connection, which knows nothing of sessions."""
+        session = self._sessions.get(str(more.get("server_hostname")))
+        return super().wrap_bio(*args, **{"session": session, **more})
+
+    def remember(self, name: str, connection: ssl.SSLObject) -> None:
+        """A connection to this server has been used; with TLS 1.3 only then is its session there."""
+        if connection.session is not None and connection.session.has_ticket:
+            self._sessions[name] = connection.session
+
+
+class Addresses:
+    """Names looked up; the last good answer serves while the resolver is away."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], list[Any]] = {}
+
+    async def of(self, origin: Origin) -> list[Any]:
+        """Its addresses, as `getaddrinfo` gives them. Raises OSError."""
+        loop, name = asyncio.get_running_loop(), (origin.host, origin.port)
+        try:
+            self._known[name] = list(await loop.getaddrinfo(*name, type=socket.SOCK_STREAM))
+        except OSError:
+            if name not in self._known:
+                raise
+        return self._known[name]
+
+
+async def dial(origin: Origin, trust: ssl.SSLContext, addresses: Addresses, make: Callable[[], P]) -> P:
+    """A connection to `origin` with the protocol that `make` makes. Raises OSError (ssl.SSLError is one)."""
+    sock = await aiohappyeyeballs.start_connection(
+        await addresses.of(origin), happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
+    )
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls: dict[str, Any] = {"ssl": trust, "server_hostname": origin.host} if origin.encrypted else {}
+        _, protocol = await asyncio.get_running_loop().create_connection(make, sock=sock, **tls)
+    except BaseException:
+        sock.close()
+        raise
+    return protocol
