@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MARK := $(VENV)/.installed
 NODE_TESTS := tests/node
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check fix run lock tools node clean
+.PHONY: help demo test soak bench check fix run lock tools node clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 
 soak: $(MARK)-dev tools ## A few minutes of everything going wrong at once; prints figures (SOAK_SECONDS=60 of mixed load)
 	$(BIN)/pytest -m soak -n 0 -s
+
+bench: $(MARK)-dev ## Speed, side by side with nginx and other gateways (BENCH=W1,W2 BENCH_AGAINST=nginx BENCH_ROUNDS=3 BENCH_SECONDS=3)
+	@$(BIN)/python benchmarks/run.py $(if $(BENCH),--only $(BENCH)) $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST)) \
+	  $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS))
 
 check: $(MARK)-dev ## Format, lint, types, arrows between rooms, sizes
 	$(BIN)/ruff format --check .

@@ -192,7 +192,6 @@ class Gateway:
             await self._embedded.start()
         self.journal.open()
         self.tasks.spawn(self._probe.warm(), name="warm the probe")
-        self.parts.client.open_pool()
         watch = [
             self.tasks.spawn(self._watch(), name="watch"),
             self.tasks.repeat(WATCH_SECONDS, self._keep_store, name="watch the store"),

@@ -7,6 +7,7 @@ Nothing is followed, nothing decoded, nothing added. How it is done is in `relay
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from gateway.relay.connection import Connection
@@ -18,6 +19,7 @@ from gateway.upstreams.base import Outgoing, Upstream
 
 __all__ = ("BrokenOff", "Client", "Exchange", "Sending", "TimedOut", "Unreachable")
 
+TURN = 512 * 1024  # bytes
 AT_ONCE = 64 * 1024  # bytes of a body that is sent before its answer is looked for
 
 
@@ -25,6 +27,10 @@ class Sending(Protocol):
     """A body on its way: its pieces, and whether the upstream has all of them, as far as can be known."""
 
     done: bool
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether all of it is here: to take it waits for nobody."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces from the start."""
@@ -49,7 +55,7 @@ class Exchange:
         self._connection.write(start)
         if self._sending is None:
             self._connection.expect(self._first_byte)
-        elif request.length is not None and request.length <= AT_ONCE:
+        elif self._sending.at_hand and request.length is not None and request.length <= AT_ONCE:
             await self._send(self._sending, request.length)
         else:
             self._sender = asyncio.get_running_loop().create_task(self._send(self._sending, request.length))
@@ -95,9 +101,20 @@ class Exchange:
 
     async def _send(self, sending: Sending, length: int | None) -> None:
         """The body. What goes wrong with it ends the exchange: nobody may take it for whole."""
-        connection, left = self._connection, length or 0
-        pieces = aiter(sending)
+        connection = self._connection
         try:
+            await self._write(sending, length)
+        except asyncio.CancelledError:  # by `close`, or by the keeper of the body
+            self.faulty = True
+            connection.fail(Unreachable("the body was called off"))
+            raise
+        except Exception as error:
+            self.faulty = True
+            connection.fail((BrokenOff if connection.answered else Unreachable)(str(error)))
+
+    async def _write(self, sending: Sending, length: int | None) -> None:
+        connection, left, turn, pieces = self._connection, length or 0, 0, aiter(sending)
+        async with _closing(pieces):
             async for piece in pieces:
                 left -= len(piece)
                 if connection.lost or (connection.answered and not connection.welcome):
@@ -106,19 +123,26 @@ class Exchange:
                     raise ValueError("the body is longer than announced")
                 connection.write(*(chunk(piece) if length is None and piece else (piece,)))
                 await connection.writable(self._idle)
-            if length is None:
-                connection.write(LAST_CHUNK)
-            elif left:
-                raise ValueError("the body is shorter than announced")
-            sending.done = True
-            if not connection.answered:
-                connection.expect(self._first_byte)
-        except Exception as error:
-            self.faulty = True
-            connection.fail((BrokenOff if connection.answered else Unreachable)(str(error)))
-        finally:
-            if isinstance(pieces, AsyncGenerator):
-                await pieces.aclose()
+                turn += len(piece)
+                if turn >= TURN:  # a body that is here and a peer that takes it would keep everybody else waiting
+                    turn = 0
+                    await asyncio.sleep(0)
+        if length is None:
+            connection.write(LAST_CHUNK)
+        elif left:
+            raise ValueError("the body is shorter than announced")
+        sending.done = True
+        if not connection.answered:
+            connection.expect(self._first_byte)
+
+
+@asynccontextmanager
+async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
 
 
 class Client:
@@ -128,9 +152,6 @@ class Client:
         self._tls = tls or Trust.of()
         self._addresses = Addresses()
         self._pools: dict[Origin, Pool] = {}
-
-    def open_pool(self) -> None:
-        """Nothing."""
 
     async def open(self, upstream: Upstream, request: Outgoing, body: Callable[[], Sending] | None) -> Exchange:
         """Send a request, return when the answer's headers are here; the body may still be on its way.

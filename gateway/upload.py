@@ -145,6 +145,11 @@ class Sent:
         self._spool, self._layout, self._check = spool, layout, check
         self._sent = 0
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether all of it is here."""
+        return self._spool.complete
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         splices = list(self._layout.splices)
         async for at, data in self._spool.follow():

@@ -14,6 +14,7 @@ HEAD_BYTES = 32 * 1024  # of an answer's head; as much again may go by between t
 HEAD_FIELDS = 100
 TRAILER_FIELDS = 32
 INTERIM = 16
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(rb"\d{1,15}")
 
 
@@ -63,18 +64,21 @@ class AnswerReader:
         if self._idle > 2 * HEAD_BYTES and not self.ended:
             raise Malformed("a head or a chunk's head without end")
 
-    def end(self) -> bool:
-        """The peer has closed: is the answer whole?"""
+    def end(self) -> None:
+        """The peer has said that nothing follows: an answer without a length is whole."""
         self.keep = False
         if self.head is not None and not self._framed:
             self.ended = True
-        return self.ended
 
     # -- what the parser calls
 
     def on_message_begin(self) -> None:
         if self.ended:
             raise Malformed("an answer to nothing")
+
+    def on_status(self, reason: bytes) -> None:
+        if _CONTROL.search(reason):
+            raise Malformed("control characters in the reason")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head is not None:
@@ -83,7 +87,7 @@ class AnswerReader:
                 raise Malformed("too many trailers")
             return
         self._size += len(name) + len(value)
-        self._fields.append((name.lower(), value))
+        self._fields.append((name.lower(), value.strip(b" \t")))
         if len(self._fields) > HEAD_FIELDS or self._size > HEAD_BYTES:
             raise Malformed("a head that is too large")
 

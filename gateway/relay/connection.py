@@ -102,14 +102,13 @@ class Connection(asyncio.Protocol):
         self._due = inf
         pieces, self._answer.pieces = self._answer.pieces, []
         self._held = 0
-        if self._paused and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
+        self._read_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self, seconds: float) -> None:
         """The exchange is over; the connection is kept for so many seconds."""
         self.idle = self.reused = True
+        self._read_on()
         self.expect(seconds)
 
     def expect(self, seconds: float) -> None:
@@ -152,7 +151,9 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """The peer has said all it has to say."""
+        """The peer has said all it has to say: an answer without a length is whole now, and only so."""
+        if self._error is None and not self.idle and self._said_goodbye():
+            self._answer.end()
         self._ended()
         return False
 
@@ -184,6 +185,18 @@ class Connection(asyncio.Protocol):
 
     # -- inside
 
+    def _said_goodbye(self) -> bool:
+        """Whether it was the peer that ended it: with TLS anybody on the way could cut the line."""
+        try:
+            return self.encryption is None or self.encryption.read(1) == b""
+        except ssl.SSLError:
+            return False
+
+    def _read_on(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
     def _feed(self, data: bytes) -> None:
         try:
             if data:
@@ -202,7 +215,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def _ended(self) -> None:
-        if not self.idle and not self._answer.end() and self._error is None:
+        if not self.idle and not self._answer.ended and self._error is None:
             kind = BrokenOff if self.answered else Unreachable
             self._error = kind("the upstream closed the connection before its answer was whole")
         self._closed = self._closed or self.idle

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiohappyeyeballs
 
@@ -70,11 +70,23 @@ async def dial(origin: Origin, trust: ssl.SSLContext, addresses: Addresses, make
     sock = await aiohappyeyeballs.start_connection(
         await addresses.of(origin), happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
     )
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tls: dict[str, Any] = {"ssl": trust, "server_hostname": origin.host} if origin.encrypted else {}
+    task = asyncio.get_running_loop().create_task(asyncio.get_running_loop().create_connection(make, sock=sock, **tls))
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls: dict[str, Any] = {"ssl": trust, "server_hostname": origin.host} if origin.encrypted else {}
-        _, protocol = await asyncio.get_running_loop().create_connection(make, sock=sock, **tls)
+        return (await asyncio.shield(task))[1]
     except BaseException:
-        sock.close()
+        task.add_done_callback(lambda made: _called_off(made, sock))
+        try:  # asyncio forgets a connection whose making is called off before TLS has begun
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            task.cancel()
         raise
-    return protocol
+
+
+def _called_off(task: "asyncio.Task[tuple[asyncio.BaseTransport, P]]", sock: socket.socket) -> None:
+    if task.cancelled() or task.exception() is not None:
+        sock.close()
+    else:
+        cast("asyncio.Transport", task.result()[0]).abort()

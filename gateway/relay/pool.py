@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 from gateway.relay.connection import Connection
 
@@ -15,7 +15,7 @@ class Pool:
 
     def __init__(
         self,
-        dial: Callable[[Callable[[], Connection]], Awaitable[Connection]],
+        dial: Callable[[Callable[[], Connection]], Coroutine[object, object, Connection]],
         *,
         limit: int = CONNECTIONS,
         kept: Callable[[Connection], None] = lambda _: None,

@@ -1,0 +1,144 @@
+"""The client under test, asked for whole exchanges; and bodies that note how far they were taken."""
+
+import asyncio
+import importlib
+import pkgutil
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+
+import gateway.client
+from gateway.client import Client, Exchange, Sending
+from gateway.upstreams import KINDS
+from gateway.upstreams.base import Outgoing, Upstream
+
+PATH = "/v1/audio/speech"
+TRUSTING_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to read the system's authorities takes 30 ms each time
+Resolve = Callable[..., None]
+Piece = bytes | BaseException | asyncio.Event
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Body:
+    """A body to send: its pieces in order; an exception among them is raised, an event is waited for.
+
+    `taken`: bytes that were asked for; `failure`: what was raised; `begun` is set when the first piece is asked for.
+    """
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self.done, self.at_hand, self.taken = False, False, 0
+        self.failure: BaseException | None = None
+        self.begun = asyncio.Event()
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun.set()
+        for piece in self._pieces:
+            if isinstance(piece, asyncio.Event):
+                await piece.wait()
+            elif isinstance(piece, BaseException):
+                self.failure = piece
+                raise piece
+            else:
+                self.taken += len(piece)
+                yield piece
+
+
+class Bodies:
+    """Makes the same body anew, as often as it is called for; `made` are all of them."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self.made: list[Body] = []
+        self._pieces = pieces
+
+    def __call__(self) -> Body:
+        self.made.append(Body(self._pieces))
+        return self.made[-1]
+
+
+@asynccontextmanager
+async def relaying(tls: ssl.SSLContext | None = TRUSTING_NOBODY) -> AsyncIterator[Client]:
+    """A client; it is closed in the end. `tls` None: it trusts whom it trusts by default."""
+    client = Client(tls=tls)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def upstream_at(url: str, *, connect: float = 3.0, first_byte: float = 3.0, idle: float = 3.0) -> Upstream:
+    """An upstream with these deadlines in seconds."""
+    kind = KINDS["openai"]
+    return Upstream(
+        "a",
+        kind,
+        url,
+        models={},
+        can=kind.can,
+        connect_timeout=connect,
+        first_byte_timeout=first_byte,
+        idle_timeout=idle,
+    )
+
+
+async def opened(
+    client: Client,
+    url: str,
+    *,
+    body: Callable[[], Sending] | None = None,
+    method: str = "",
+    path: str = PATH,
+    headers: Mapping[str, str] | None = None,
+    length: int | None = None,
+    **deadlines: float,
+) -> Exchange:
+    """An exchange with its answer's head here. `path` is put behind `url` as it is."""
+    request = Outgoing(method or ("POST" if body else "GET"), url + path, headers or {}, length)
+    return await client.open(upstream_at(url, **deadlines), request, body)
+
+
+async def read(exchange: Exchange) -> Answer:
+    """The rest of it; it is closed."""
+    try:
+        body = b"".join([piece async for piece in exchange.pieces()])
+    finally:
+        exchange.close()
+    return Answer(exchange.status, exchange.headers, body)
+
+
+async def ask(client: Client, url: str, **more: object) -> Answer:
+    """A whole exchange; `more` as for `opened`."""
+    return await read(await opened(client, url, **more))  # type: ignore[arg-type]
+
+
+def rooms() -> list[ModuleType]:
+    """The modules of which the client consists."""
+    found = [gateway.client]
+    try:
+        package = importlib.import_module("gateway.relay")
+    except ModuleNotFoundError:
+        return found
+    found.append(package)
+    return found + [
+        importlib.import_module(f"gateway.relay.{one.name}") for one in pkgutil.iter_modules(package.__path__)
+    ]
+
+
+def turn(patch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Give a constant of the client another value, in every module that knows it."""
+    known = [room for room in rooms() if hasattr(room, name)]
+    assert known, f"the client has no {name}"
+    for room in known:
+        patch.setattr(room, name, value)
