@@ -8,14 +8,17 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from math import nan
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from gateway import __version__, scrape
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+T = TypeVar("T", bound=MetricWrapperBase)
 MAX_TEAMS = 100  # with a few models and upstreams, some thousands of series
 
 
@@ -25,6 +28,7 @@ class Metrics:
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
         self.follow(models=models, teams=teams)
         self._folder = folder
+        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
         self.registry = CollectorRegistry(auto_describe=True)
         self._traffic()
         self._amounts()
@@ -52,34 +56,34 @@ class Metrics:
         """A request has been answered. `labels`: route, model, upstream, team."""
         self.in_flight.dec()
         known = self._known(labels)
-        self.requests.labels(**known, status_class=f"{status // 100}xx").inc()
-        self.duration.labels(route=known["route"]).observe(seconds)
+        self._of(self.requests, *known.values(), f"{status // 100}xx").inc()
+        self._of(self.duration, known["route"]).observe(seconds)
         if first_byte is not None:
-            self.first_byte.labels(route=known["route"]).observe(first_byte)
+            self._of(self.first_byte, known["route"]).observe(first_byte)
 
     def admitted(self, team: str, *, seconds: float, window: str, remaining: float) -> None:
         """A request was let in after `seconds` of our own; its team's tightest `window` has `remaining` (0-1) left."""
         self.overhead.observe(seconds)
         if window:
-            self.remaining.labels(team=self._team(team), window=window).set(remaining)
+            self._of(self.remaining, self._team(team), window).set(remaining)
 
     def used(self, labels: Mapping[str, str], *, seconds: float, characters: int, micro_usd: int, source: str) -> None:
         """A request was charged. `source` says where its audio seconds were taken from."""
         known = self._known(labels)
-        by_model = {"team": known["team"], "model": known["model"]}
-        self.audio_seconds.labels(**by_model, direction="in").inc(seconds)
-        self.characters.labels(**by_model).inc(characters)
-        self.cost.labels(**by_model, upstream=known["upstream"]).inc(micro_usd)
-        self.metered.labels(source=source).inc()
+        team, model = known["team"], known["model"]
+        self._of(self.audio_seconds, "in", team, model).inc(seconds)
+        self._of(self.characters, team, model).inc(characters)
+        self._of(self.cost, team, model, known["upstream"]).inc(micro_usd)
+        self._of(self.metered, source).inc()
 
     def passed(self, *, received: int, sent: int) -> None:
         """Bytes of bodies that came from a caller and went to one."""
-        self.bytes.labels(direction="in").inc(received)
-        self.bytes.labels(direction="out").inc(sent)
+        self._of(self.bytes, "in").inc(received)
+        self._of(self.bytes, "out").inc(sent)
 
     def attempted(self, upstream: str, outcome: str, seconds: float) -> None:
         """An upstream was tried."""
-        self.attempts.labels(upstream=upstream, outcome=outcome).observe(seconds)
+        self._of(self.attempts, upstream, outcome).observe(seconds)
 
     def switched(self, reason: str) -> None:
         """A request went on to another upstream."""
@@ -104,7 +108,7 @@ class Metrics:
 
     def store_answered(self, script: str, seconds: float) -> None:
         """The store answered, or failed to, within `seconds`."""
-        self.store_latency.labels(script=script).observe(seconds)
+        self._of(self.store_latency, script).observe(seconds)
 
     def store_failed(self, script: str) -> None:
         """The store did not answer, or with an error."""
@@ -182,6 +186,13 @@ class Metrics:
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran last.", mode="max")
         self.build = self._gauge("build_info", "Always 1; the label tells the version.", "version", mode="max")
         self.build.labels(version=__version__).set(1)
+
+    def _of(self, metric: T, *labels: str) -> T:
+        """The child of a metric for these labels, in their order: the library's own look-up takes a lock each time."""
+        child = self._children.get((metric, labels))
+        if child is None:
+            child = self._children[metric, labels] = metric.labels(*labels)
+        return child  # type: ignore[return-value]
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="audiogate", registry=self.registry)

@@ -79,7 +79,7 @@ class Settler:
 
     async def _took(self, one: Settlement) -> None:
         self._unwritten.pop(one.rid, None)
-        await self._noted(self._journal.taken([one.rid]))
+        self._journal.taken([one.rid])
         self._metrics.unsettled.dec()
 
     async def _unsent(self, some: Sequence[Settlement]) -> None:

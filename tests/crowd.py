@@ -84,9 +84,9 @@ class Crowd:
         journal = self.gateway.app.journal
         taken, send_again = journal.taken, journal.send_again
 
-        async def acknowledged(rids: Sequence[str]) -> None:
+        def acknowledged(rids: Sequence[str]) -> None:
             self.acknowledged.update(rids)
-            await taken(rids)
+            taken(rids)
 
         async def counted() -> None:
             there = {fields["id"] for _, fields in await self.gateway.app.connection.client.xrange("{ag}:usage")}

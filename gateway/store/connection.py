@@ -32,6 +32,7 @@ from gateway.policy.breaker import Breaker, answered, asked
 from gateway.store.deadline import within
 from gateway.store.link import PATIENCE, Link, link
 from gateway.store.shards import TAG, place, tags
+from gateway.store.together import Together
 
 GONE = 1.0
 HURRIED = frozenset({"admit", "switch", "find", "lease", "grant"})
@@ -87,6 +88,8 @@ class Connection:
                 type(self)(url, metrics, timeout=timeout, tag=one, way=self.link.beside(one)) for one in tags(shards)
             )
         self.client: Redis = self.link.client
+        # Apart: what a request waits for does not wait for what may take its time.
+        self._together = {True: Together(self.client), False: Together(self.client)}
         self._timeout = timeout
         self._metrics = metrics
         # One for what requests wait for, one for all else: a store can be too slow for the first and do for the other.
@@ -186,12 +189,15 @@ class Connection:
 
     async def close(self) -> None:
         """Give the connections back."""
+        for one in (self, *self.shards):
+            for together in one._together.values():
+                await together.close()
         for way in {one.link for one in (self, *self.shards)}:
             await way.close()
 
     async def _evaluate(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
         try:
-            return await self.client.evalsha(script_sha(script), len(keys), *keys, *args)
+            return await self._together[script in HURRIED].evaluate(script_sha(script), keys, args)
         except NoScriptError:
             return await self.client.eval(script_text(script), len(keys), *keys, *args)
         except AskError as error:  # a cluster is moving our slot

@@ -13,13 +13,14 @@ import json
 import os
 import secrets
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.errors import SetupError
 from gateway.policy.limits import Amounts
@@ -31,6 +32,7 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS settlements "
     "(rid TEXT PRIMARY KEY, body TEXT NOT NULL, began REAL, tries INTEGER, taken REAL)"
 )
+KEEPS = "INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, 1, NULL)"
 T = TypeVar("T")
 
 
@@ -41,6 +43,7 @@ class Journal:
         self._folder, self._clock = folder, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._taken: deque[tuple[float, str]] = deque()  # when, and which
         self._flushing: asyncio.Task[None] | None = None
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.db"
 
@@ -65,20 +68,15 @@ class Journal:
             self._flushing = asyncio.get_running_loop().create_task(self._flush(), name="journal")
         await asyncio.shield(written)
 
-    async def taken(self, rids: Sequence[str]) -> None:
-        """The store has these."""
+    def taken(self, rids: Sequence[str]) -> None:
+        """The store has these: written with what is written next. If that is lost they are sent once more, no more."""
         now = self._clock()
-        await self._do(
-            lambda: self._write("UPDATE settlements SET taken = ? WHERE rid = ?", [(now, rid) for rid in rids])
-        )
+        self._taken.extend((now, rid) for rid in rids)
 
     async def owed(self, limit: int) -> list[Settlement]:
         """What the store does not have yet, first what was tried least, then oldest first (ids sort by time)."""
-        query = (
-            "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT ?"
-        )
-        rows = await self._do(lambda: self._base.execute(query, (self._clock() - KNOWN, limit)).fetchall())
-        return [_read(body) for (body,) in rows]
+        due = "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT "
+        return [_read(body) for (body,) in await self._do(lambda: self._look(due + str(int(limit))))]
 
     async def sending(self, rids: Sequence[str]) -> None:
         """These are sent now once more; what was just written down counts as sent from the start."""
@@ -93,12 +91,12 @@ class Journal:
     async def stuck(self) -> int:
         """How many are not sent again: tried, and too old for the store to know whether it took them."""
         query = "SELECT count(*) FROM settlements WHERE taken IS NULL AND tries > 0 AND began <= ?"
-        return int(await self._do(lambda: self._base.execute(query, (self._clock() - KNOWN,)).fetchone()[0]))
+        return int((await self._do(lambda: self._look(query)))[0][0])
 
     async def count(self) -> int:
         """How many the store does not have yet."""
-        query = "SELECT count(*) FROM settlements WHERE taken IS NULL"
-        return int(await self._do(lambda: self._base.execute(query).fetchone()[0]))
+        query = "SELECT count(*) FROM settlements WHERE taken IS NULL AND ? IS NOT NULL"
+        return int((await self._do(lambda: self._look(query)))[0][0])
 
     async def send_again(self) -> None:
         """The store may have forgotten what it took lately: all of it is owed once more."""
@@ -126,11 +124,9 @@ class Journal:
     async def _flush(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            rows = [(one.rid, json.dumps(asdict(one)), one.began) for one, _ in batch]
+            rows = [(one.rid, _written(one), one.began) for one, _ in batch]
             try:
-                await self._do(
-                    partial(self._write, "INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, 1, NULL)", rows)
-                )
+                await self._do(partial(self._write, KEEPS, rows))
             except sqlite3.Error as error:
                 for _, written in batch:
                     if not written.done():
@@ -141,8 +137,25 @@ class Journal:
                         written.set_result(None)
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        with self._base:
-            self._base.executemany(statement, rows)
+        taken = []
+        while self._taken:
+            taken.append(self._taken.popleft())
+        try:
+            with self._base:
+                self._base.executemany("UPDATE settlements SET taken = ? WHERE rid = ?", taken)
+                self._base.executemany(statement, rows)
+        except sqlite3.Error:
+            self._taken.extendleft(reversed(taken))
+            raise
+
+    def _write_taken(self) -> None:
+        with suppress(sqlite3.Error):  # what the store has is sent to it once more, at worst
+            self._write(KEEPS, [])
+
+    def _look(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query finds that asks by the oldest moment from which on something may be sent again."""
+        self._write_taken()
+        return self._base.execute(query, (self._clock() - KNOWN,)).fetchall()
 
     def _adopt(self) -> None:
         for path in self._folder.glob("*.db"):
@@ -162,6 +175,7 @@ class Journal:
                 _remove(path)
 
     def _close(self) -> None:
+        self._write_taken()
         (left,) = self._base.execute("SELECT count(*) FROM settlements").fetchone()
         self._base.close()
         if not left:
@@ -208,6 +222,17 @@ def _locked(path: Path) -> Iterator[bool]:
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _written(one: Settlement) -> str:
+    """As `asdict` would have it, which takes a copy of everything on the way."""
+    facts = {field.name: getattr(one, field.name) for field in fields(one)}
+    failed = [{"upstream": spent.upstream, "amounts": _amounts(spent.amounts)} for spent in one.failed]
+    return json.dumps({**facts, "used": _amounts(one.used), "cost": _amounts(one.cost), "failed": failed})
+
+
+def _amounts(some: Amounts) -> dict[str, int]:
+    return {"usd": some.usd, "ms": some.ms, "characters": some.characters, "requests": some.requests}
 
 
 def _read(body: str) -> Settlement:

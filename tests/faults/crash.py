@@ -20,6 +20,7 @@ from gateway.app import Gateway
 from gateway.client import BrokenOff, Exchange, Unreachable
 from gateway.errors import refuse
 from gateway.policy.circuit import Circuit
+from gateway.relay.connection import Connection
 from gateway.spool import Spool
 
 BACKGROUND = ("watch ", "warm ", "journal")
@@ -64,9 +65,8 @@ class Crash:
             (gateway.connection, "_evaluate", "script", lost),
             (client, "hmget", "hmget", lost),
             (journal, "keep", "keep", full),
-            (journal, "taken", "taken", full),
             (gateway.parts.client, "open", "open", upstream),
-            (Exchange, "_read", "hear", BrokenOff("reset")),
+            (Connection, "read", "hear", BrokenOff("reset")),
         ]
         for owner, called, name, error in places:
             patch.setattr(owner, called, self.around(name, getattr(owner, called), error))

@@ -67,9 +67,9 @@ async def killed_again_and_again(data: Path, fsync: Fsync, kills: int) -> None:
         async with running(config, url=store.url) as gateway:
             taken = gateway.app.journal.taken
 
-            async def noted(rids: Sequence[str]) -> None:
+            def noted(rids: Sequence[str]) -> None:
                 acknowledged.update(rids)
-                await taken(rids)
+                taken(rids)
 
             gateway.app.journal.taken = noted  # type: ignore[method-assign]
             gone = asyncio.Event()

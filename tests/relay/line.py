@@ -45,13 +45,13 @@ class Owner(Protocol):
 class Line(asyncio.Protocol):
     """One connection, seen from the upstream. `raw` is all that came.
 
-    `ended`: "" while it is open, else who ended it and how: "closed" or "reset" by the other side, "ours".
-    `busy`: a request has begun to come and is not answered.
+    `at`: how much of that was taken. `ended`: "" while it is open, else who ended it and how: "closed" or "reset" by
+    the other side, "ours". `lost` is set when it is gone for good.
     """
 
     def __init__(self, origin: Owner) -> None:
         self.origin, self.number = origin, len(origin.lines)
-        self.raw, self.at, self.ended, self.busy = bytearray(), 0, "", False
+        self.raw, self.at, self.ended = bytearray(), 0, ""
         self.transport: asyncio.Transport
         self._news, self._room, self.lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._room.set()
@@ -64,7 +64,6 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         self.raw += data
-        self.busy = True
         self._tell()
 
     def eof_received(self) -> None:
@@ -159,7 +158,6 @@ class Line(asyncio.Protocol):
             if cuts:
                 for _ in range(4):  # the bytes leave, wake the other side, are read
                     await asyncio.sleep(0)
-        self.busy = False
 
     def finish(self) -> None:
         """Close it, after what has been said."""

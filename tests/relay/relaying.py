@@ -34,17 +34,16 @@ class Answer:
 class Body:
     """A body to send: its pieces in order; an exception among them is raised, an event is waited for.
 
-    `taken`: bytes that were asked for; `failure`: what was raised; `begun` is set when the first piece is asked for.
+    `taken`: bytes that were asked for; `failure`: what was raised. It is all `at_hand` unless there is an event.
     """
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
-        self.done, self.at_hand, self.taken = False, False, 0
+        self._pieces = tuple(pieces)
+        self.at_hand = not any(isinstance(piece, asyncio.Event) for piece in self._pieces)
+        self.done, self.taken = False, 0
         self.failure: BaseException | None = None
-        self.begun = asyncio.Event()
-        self._pieces = pieces
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.begun.set()
         for piece in self._pieces:
             if isinstance(piece, asyncio.Event):
                 await piece.wait()

@@ -184,19 +184,18 @@ async def test_the_client_may_be_closed_while_requests_run() -> None:
         assert all(isinstance(error, Exception) for error in found)
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("version", [None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("upload", [False, True])
 @pytest.mark.parametrize("kept", [False, True])
 async def test_after_any_number_of_turns(
-    encrypted: bool, upload: bool, kept: bool, authority: Authority, trusting: ssl.SSLContext
+    version: ssl.TLSVersion | None, upload: bool, kept: bool, authority: Authority, trusting: ssl.SSLContext
 ) -> None:
     """After none, one, two ... turns of the event loop, until it is too late to call it off."""
     reply_ = GOOD if kept else reply(b"good", b"Connection: close")
     turns, before = 0, sockets()
-    async with (
-        origin(serves(reply_), tls=authority.server() if encrypted else None) as one,
-        relaying(trusting) as client,
-    ):
+    context = authority.server()
+    context.maximum_version = version or ssl.TLSVersion.TLSv1_3
+    async with origin(serves(reply_), tls=context if version else None) as one, relaying(trusting) as client:
         listening = sockets()
         while True:
             asked = asyncio.ensure_future(ask(client, one.url, body=Bodies(PIECE, PIECE) if upload else None))

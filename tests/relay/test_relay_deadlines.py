@@ -71,11 +71,11 @@ async def test_the_time_to_the_first_byte_begins_when_the_upload_has_ended(lengt
 
     async with origin(in_turn(silent, serves())) as one, relaying() as client:
         with pytest.raises(TimedOut):
-            await ask(client, one.url, body=lambda: Slow(()), length=length, first_byte=SHORT)
+            await ask(client, one.url, body=lambda: Slow([asyncio.Event()]), length=length, first_byte=SHORT)
         assert SHORT * 0.9 < asyncio.get_running_loop().time() - ended[0] < SHORT + LATE
         assert len(one.whole) == 1
         # The body takes longer than the upstream has; on a busy machine the upstream needs some of that itself.
-        answer = await ask(client, one.url, body=lambda: Slow(()), length=length, first_byte=SHORT * 2.4)
+        answer = await ask(client, one.url, body=lambda: Slow([asyncio.Event()]), length=length, first_byte=SHORT * 2.4)
         assert answer.body == b"good"
 
 

@@ -59,7 +59,7 @@ async def test_what_is_kept_is_owed_until_it_is_taken(tmp_path: Path) -> None:
         await one.keep(settlement(1))  # twice is once
         assert await one.owed(10) == [settlement(number) for number in (1, 2, 3)]
         assert await one.owed(2) == [settlement(1), settlement(2)]
-        await one.taken([settlement(1).rid, settlement(3).rid])
+        one.taken([settlement(1).rid, settlement(3).rid])
         assert await one.owed(10) == [settlement(2)]
         assert await one.count() == 1
 
@@ -79,7 +79,7 @@ async def test_what_was_taken_lately_can_be_sent_again_and_is_forgotten_later(tm
     async with journal(tmp_path, clock) as one:
         for number in (1, 2):
             await one.keep(settlement(number))
-            await one.taken([settlement(number).rid])
+            one.taken([settlement(number).rid])
             clock.now += KEEP - 1
         await one.tidy()  # the first one was taken too long ago
         await one.send_again()
@@ -153,7 +153,7 @@ async def test_Q_20_what_was_sent_is_not_sent_again_once_the_store_may_have_forg
         assert (await one.stuck(), await one.count()) == (1, 2), "it is kept for an operator to see"
         await one.sending([settlement(2).rid])
         assert (await one.owed(10), await one.stuck()) == ([], 2)
-        await one.taken([settlement(1).rid, settlement(2).rid])
+        one.taken([settlement(1).rid, settlement(2).rid])
         assert (await one.stuck(), await one.count()) == (0, 0)
         clock.now += KEEP - 1
         await one.send_again()
@@ -184,7 +184,7 @@ async def test_an_heir_owes_again_what_was_taken_lately_and_nothing_older(tmp_pa
         old, late = settlement(1), settlement(2, began=START + 0.001)
         for one in (old, late):
             await dead.keep(one)
-            await dead.taken([one.rid])
+            dead.taken([one.rid])
         await dead.close()
         clock.now = START + KNOWN
         await heir.tidy()
