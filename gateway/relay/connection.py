@@ -20,12 +20,17 @@ UNSENT = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """A connection of a pool. `idle` tells whether it serves nobody; `reused`, whether it has served before."""
+    """A connection of a pool.
+
+    `connected`: it has been made. `idle`: it serves nobody. `reused`: it has served before. `reset`: the peer closed it
+    with bytes unread.
+    """
 
     def __init__(self, gone: Callable[["Connection"], None]) -> None:
         self.idle = True
+        self.connected = False
         self.reused = False
-        self.reset = False  # the peer closed with bytes unread
+        self.reset = False
         self._loop = asyncio.get_running_loop()
         self._gone = gone
         self._answer = AnswerReader()
@@ -135,6 +140,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
+        self.connected = True
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
         self._transport.set_write_buffer_limits(high=UNSENT)
         self.encryption: ssl.SSLObject | None = transport.get_extra_info("ssl_object")

@@ -9,14 +9,14 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import aiohappyeyeballs
 
+from gateway.relay.connection import Connection
 from gateway.relay.requests import Origin
 
 NEXT_ADDRESS = 0.25
-P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Trust(ssl.SSLContext):
@@ -65,28 +65,25 @@ class Addresses:
         return self._known[name]
 
 
-async def dial(origin: Origin, trust: ssl.SSLContext, addresses: Addresses, make: Callable[[], P]) -> P:
-    """A connection to `origin` with the protocol that `make` makes. Raises OSError (ssl.SSLError is one)."""
+async def dial(
+    origin: Origin, trust: ssl.SSLContext, addresses: Addresses, make: Callable[[], Connection]
+) -> Connection:
+    """A connection to `origin`, as `make` makes it. Raises OSError (ssl.SSLError is one)."""
     sock = await aiohappyeyeballs.start_connection(
         await addresses.of(origin), happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
     )
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     tls: dict[str, Any] = {"ssl": trust, "server_hostname": origin.host} if origin.encrypted else {}
-    task = asyncio.get_running_loop().create_task(asyncio.get_running_loop().create_connection(make, sock=sock, **tls))
+    loop, made = asyncio.get_running_loop(), make()
+    task = loop.create_task(loop.create_connection(lambda: made, sock=sock, **tls))
     try:
-        return (await asyncio.shield(task))[1]
+        await asyncio.shield(task)
     except BaseException:
-        task.add_done_callback(lambda made: _called_off(made, sock))
+        task.add_done_callback(lambda _: made.abort() if made.connected else sock.close())
         try:  # asyncio forgets a connection whose making is called off before TLS has begun
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         finally:
             task.cancel()
         raise
-
-
-def _called_off(task: "asyncio.Task[tuple[asyncio.BaseTransport, P]]", sock: socket.socket) -> None:
-    if task.cancelled() or task.exception() is not None:
-        sock.close()
-    else:
-        cast("asyncio.Transport", task.result()[0]).abort()
+    return made
