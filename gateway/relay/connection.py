@@ -5,14 +5,13 @@ for their reader is not read on. There is one timer; it is moved only when a dea
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
 from typing import cast
 
 from gateway.relay.answers import AnswerReader, Head, Malformed
+from gateway.relay.endings import left_behind, said_goodbye
 from gateway.relay.failures import BrokenOff, TimedOut, Unreachable
 
 AHEAD = 256 * 1024
@@ -158,7 +157,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer has said all it has to say: an answer without a length is whole now, and only so."""
-        if self._error is None and not self.idle and self._said_goodbye():
+        if self._error is None and not self.idle and said_goodbye(self.encryption):
             self._answer.end()
         self._ended()
         return False
@@ -172,7 +171,7 @@ class Connection(asyncio.Protocol):
             and self._error is None
             and not self._answer.ended
         ):
-            self._feed(self._left())
+            self._feed(left_behind(self._transport, AHEAD))
         self.reset = isinstance(exc, ConnectionError)
         self._closed = True
         self._ended()
@@ -191,13 +190,6 @@ class Connection(asyncio.Protocol):
 
     # -- inside
 
-    def _said_goodbye(self) -> bool:
-        """Whether it was the peer that ended it: with TLS anybody on the way could cut the line."""
-        try:
-            return self.encryption is None or self.encryption.read(1) == b""
-        except ssl.SSLError:
-            return False
-
     def _read_on(self) -> None:
         if self._paused and not self._transport.is_closing():
             self._paused = False
@@ -211,14 +203,6 @@ class Connection(asyncio.Protocol):
             self._error = (BrokenOff if self.answered else Unreachable)(f"a broken answer: {error}")
             self.abort()
         self._wake()
-
-    def _left(self) -> bytes:
-        data = b""
-        with suppress(OSError):
-            fd = self._transport.get_extra_info("socket").fileno()
-            while len(data) < AHEAD and (more := os.read(fd, AHEAD)):
-                data += more
-        return data
 
     def _ended(self) -> None:
         if not self.idle and not self._answer.ended and self._error is None:
