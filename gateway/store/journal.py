@@ -75,8 +75,10 @@ class Journal:
 
     async def owed(self, limit: int) -> list[Settlement]:
         """What the store does not have yet, first what was tried least, then oldest first (ids sort by time)."""
-        due = "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT "
-        return [_read(body) for (body,) in await self._do(lambda: self._look(due + str(int(limit))))]
+        query = (
+            "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT ?"
+        )
+        return [_read(body) for (body,) in await self._do(partial(self._look, query, self._clock() - KNOWN, limit))]
 
     async def sending(self, rids: Sequence[str]) -> None:
         """These are sent now once more; what was just written down counts as sent from the start."""
@@ -91,12 +93,12 @@ class Journal:
     async def stuck(self) -> int:
         """How many are not sent again: tried, and too old for the store to know whether it took them."""
         query = "SELECT count(*) FROM settlements WHERE taken IS NULL AND tries > 0 AND began <= ?"
-        return int((await self._do(lambda: self._look(query)))[0][0])
+        return int((await self._do(partial(self._look, query, self._clock() - KNOWN)))[0][0])
 
     async def count(self) -> int:
         """How many the store does not have yet."""
-        query = "SELECT count(*) FROM settlements WHERE taken IS NULL AND ? IS NOT NULL"
-        return int((await self._do(lambda: self._look(query)))[0][0])
+        query = "SELECT count(*) FROM settlements WHERE taken IS NULL"
+        return int((await self._do(partial(self._look, query)))[0][0])
 
     async def send_again(self) -> None:
         """The store may have forgotten what it took lately: all of it is owed once more."""
@@ -152,10 +154,10 @@ class Journal:
         with suppress(sqlite3.Error):  # what the store has is sent to it once more, at worst
             self._write(KEEPS, [])
 
-    def _look(self, query: str) -> list[tuple[Any, ...]]:
-        """What a query finds that asks by the oldest moment from which on something may be sent again."""
+    def _look(self, query: str, *values: float) -> list[tuple[Any, ...]]:
+        """What a query finds, what the store has by now being known."""
         self._write_taken()
-        return self._base.execute(query, (self._clock() - KNOWN,)).fetchall()
+        return self._base.execute(query, values).fetchall()
 
     def _adopt(self) -> None:
         for path in self._folder.glob("*.db"):

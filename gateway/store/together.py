@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 MOST = 128  # calls in one batch
 
@@ -43,7 +43,7 @@ class Together:
         try:
             return await one.answer
         except asyncio.CancelledError:
-            if all(ask.answer.cancelled() for ask in self._sent):
+            if self._sent and all(ask.answer.cancelled() for ask in self._sent):
                 self._task.cancel()
             raise
 
@@ -59,7 +59,7 @@ class Together:
                 self._sent = batch
                 try:
                     answers: Sequence[object] = await self._ask(batch)
-                except RedisError as error:
+                except Exception as error:  # whatever it is, those who asked must hear of it
                     answers = [error] * len(batch)
                 for ask, answer in zip(batch, answers, strict=True):
                     _tell(ask.answer, answer)
