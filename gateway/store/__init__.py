@@ -5,7 +5,8 @@ server. Rules (what a limit means, what is charged) come in as plain values from
 
 | to look for | in |
 |---|---|
-| the way there | `target`, `link`, `finders`, `sockets`, `connection`, `together`, `deadline`, `checks`; `shards`, `layout` |
+| the way there | `target`, `link`, `finders`, `sockets`; `checks`; `shards`, `layout` |
+| one call | `connection`, `together` (calls in one write), `deadline` |
 | one request | `limits` (admit, switch), `grants`; `leases` (renew, reap); `usage` (settle), `hours`; `journal` |
 | keys and teams | `keys` (of the file, and who holds one), `register` (by hand), `roll` (read), `records`, `pepper` |
 | what was used | `totals` (sums), `stream` and `history` (single requests), `books` (for operators) |
