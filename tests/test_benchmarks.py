@@ -253,7 +253,6 @@ def test_cpu_time_and_memory_of_a_process_are_seen() -> None:
     before = measure.used([pid])
     while measure.used([pid]).cpu < before.cpu + 0.02:
         sum(range(10_000))
-    with measure.memory(pid) as seen:
-        with mmap.mmap(-1, 20_000_000) as held:  # never from what the heap has left over
-            held.write(bytes(20_000_000))
+    with measure.memory(pid) as seen, mmap.mmap(-1, 20_000_000) as held:  # never from what the heap has left over
+        held.write(bytes(20_000_000))
     assert seen.growth > 15
