@@ -1,6 +1,6 @@
 """A request as it came in, whoever brought it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -9,7 +9,8 @@ class Call:
     """A request as it came in. `headers` have lower-case names, `authorization` all values of that header.
 
     `peer` is the caller's address, "" if it has none. `size` is the Content-Length, None without one. `began` is in
-    seconds since 1970, `started` monotonic. `stop` ends the request as if its caller had gone.
+    seconds since 1970, `started` monotonic. `read` gives the next piece of the body, b"" at its end; it raises
+    Refused("client_gone") when the caller goes away before that. `stop` ends the request as if its caller had gone.
     """
 
     rid: str
@@ -20,7 +21,7 @@ class Call:
     authorization: tuple[str, ...]
     peer: str
     size: int | None
-    chunks: AsyncIterator[bytes]
+    read: Callable[[], Awaitable[bytes]]
     began: float
     started: float
     stop: Callable[[], None]

@@ -79,7 +79,7 @@ async def receive(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> 
         raise refuse("too_large", limit=parts.max_bytes, got=call.size)
     content_type = call.headers.get("content-type", "")
     reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.rid[4:])
-    upload = Upload(call.chunks, reader, parts.spools.open(), max_bytes=parts.max_bytes)
+    upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes)
     exact = who[1].exact and endpoint.reader == "form"
     try:
         asked = False

@@ -1,6 +1,6 @@
 """A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
@@ -22,12 +22,12 @@ class Overlong(Exception):
 
 
 class Upload:
-    """One body: read by `reader`, kept in `spool`, at most `max_bytes` long."""
+    """One body: its pieces come by `read` (b"" at the end), go through `reader` into `spool`, at most `max_bytes`."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], reader: Reader, spool: Spool, *, max_bytes: int) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], reader: Reader, spool: Spool, *, max_bytes: int) -> None:
         self.received = 0
         self.waited = 0.0  # seconds that pieces were waited for
-        self._chunks = chunks
+        self._read = read
         self._reader = reader
         self._spool = spool
         self._max_bytes = max_bytes
@@ -65,9 +65,9 @@ class Upload:
         """Read one piece of the body. Raises Refused for what is wrong with it."""
         try:
             began = monotonic()
-            data = await anext(self._chunks, None)
+            data = await self._read()
             self.waited += monotonic() - began
-            if data is None:
+            if not data:
                 self._reader.close()
                 self._spool.finish()
                 return

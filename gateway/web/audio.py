@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -28,18 +27,18 @@ class Body:
         self._receive = receive
         self._ended = asyncio.Event()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body's pieces. Raises Refused("client_gone") when the caller goes away before the end."""
-        while True:
+    async def read(self) -> bytes:
+        """The next piece, b"" at the end. Raises Refused("client_gone") when the caller goes away before that."""
+        while not self._ended.is_set():
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.gone = True
                 raise refuse("client_gone")
-            if data := message.get("body", b""):
-                yield data
             if not message.get("more_body", False):
                 self._ended.set()
-                return
+            if data := message.get("body", b""):
+                return bytes(data)
+        return b""
 
     async def hang_up(self, work: "asyncio.Task[object]") -> None:
         """Wait until the caller goes away, then end `work`."""
@@ -95,7 +94,7 @@ class AudioEndpoint:
             authorization=tuple(value for name, value in pairs if name == "authorization"),
             peer=scope["client"][0] if scope["client"] else "",
             size=int(size) if size is not None else None,
-            chunks=body.chunks(),
+            read=body.read,
             began=scope["audiogate.began"],
             started=self._parts.clock(),
             stop=lambda: body.revoke(work),
