@@ -3,11 +3,12 @@
 One request takes seven steps, told top to bottom in `proxy.py`:
 authenticate, receive, plan, admit, attempt, relay, settle.
 
-Rooms that decide (`policy/`, `upstreams/`, `audio/`, `errors.py`) are plain functions over frozen values: no
-sockets, no files, no clock, no dice. Rooms that do (`web/`, `store/`, `client.py`, `spool.py`, `probe/`, `health.py`,
-`balances.py`, `grace.py`, `settler.py`, `tasks.py`, `metrics.py`, `scrape.py`, `logs.py`) hold no rules. `relay/` is
-what `client.py` rests on, `upload.py` fills the spool, `entry.py` is what is kept of a request and `ledger.py` closes
-it once, `reload.py` reads a changed file and `live.py` goes by it, `app.py` is the only file that names every part.
+Rooms that decide (`policy/`, `upstreams/`, `audio/`, `errors.py`) are plain functions over values that nobody
+changes: no sockets, no files, no clock, no dice. Rooms that do (`web/`, `store/`, `client.py`, `spool.py`, `probe/`,
+`health.py`, `balances.py`, `grace.py`, `settler.py`, `tasks.py`, `metrics.py`, `scrape.py`, `logs.py`) hold no rules.
+`relay/` is what `client.py` rests on, `files.py` what `spool.py`, `tally.py` what `metrics.py` does. `upload.py` fills
+the spool, `entry.py` is what is kept of a request and `ledger.py` closes it once, `reload.py` reads a changed file and
+`live.py` goes by it, `memory.py` tells the C library what to keep, `app.py` is the only file that names every part.
 Arrows point down; import-linter checks it.
 """
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import logs
-from gateway.audio.request import PREFIX
+from gateway import logs, memory
 from gateway.balances import Balances
 from gateway.client import Client
 from gateway.config.model import Config
@@ -40,7 +39,7 @@ from gateway.store.limits import Limits
 from gateway.store.pepper import read_pepper
 from gateway.store.roll import Roll
 from gateway.tasks import Tasks
-from gateway.web.audio import AudioEndpoint
+from gateway.web.door import DESK, Desk
 
 log = logging.getLogger("audiogate")
 DRAIN_SECONDS, LAST_SECONDS = 6.0, 2.0
@@ -52,6 +51,11 @@ EMBEDDED = "store"
 def wall() -> float:
     """Seconds since 1970."""
     return time.time()  # noqa: TID251 - the one place that reads it
+
+
+def named(began: float) -> str:
+    """The id of a request that began at this second since 1970."""
+    return request_id(int(began * 1000), secrets.token_bytes(DRAW_BYTES))
 
 
 def pepper_of(config: Config) -> bytes:
@@ -96,13 +100,15 @@ class Start:
     def __call__(self) -> ASGIApp:
         """The application of this worker; it logs to standard output, and SIGHUP makes it read its file again."""
         logs.set_up(self.config.server.log)
+        memory.keep()
         gateway = Gateway(self)
         hear(gateway.reloads, terminal=self.terminal)
+        memory.look_seldom()
         return gateway
 
 
 class Gateway:
-    """The application: audio routes straight to their endpoint, all else to FastAPI."""
+    """The application. Audio requests are served at its doors (`web/door.py`), all others come here, for FastAPI."""
 
     def __init__(self, start: Start) -> None:
         self.metrics = _metrics(start.config, start.metrics)
@@ -113,7 +119,6 @@ class Gateway:
         self._probe = Probe()
         self._pepper = pepper_of(start.config)
         self.parts = self._parts(start.config)
-        self._audio = AudioEndpoint(self.parts)
         self.live = Live(
             start.config,
             self.parts,
@@ -126,22 +131,21 @@ class Gateway:
         self.reloads = Reloads(now=lambda: self.live.config, declare=start.declare, follow=self.live.follow)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Gives each request its id, and sends it where it belongs."""
+        """A request that is not for audio: it gets its id."""
         if scope["type"] != "http":
+            scope["state"][DESK] = Desk(self.parts, wall, named)
             await self.live.api(scope, receive, send)
             return
         now = wall()
-        rid = request_id(int(now * 1000), secrets.token_bytes(DRAW_BYTES))
-        scope["audiogate.rid"], scope["audiogate.began"] = rid, now
+        rid = named(now).encode()
+        scope["audiogate.began"] = now
 
-        async def named(message: Message) -> None:
+        async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                scope["audiogate.answered"] = True
-                message["headers"] = [*message["headers"], (b"x-request-id", rid.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", rid)]
             await send(message)
 
-        to_audio = scope["path"].startswith(PREFIX)
-        await (self._audio if to_audio else self.live.api)(scope, receive, named)
+        await self.live.api(scope, receive, tell)
 
     async def not_ready(self) -> str:
         """Why no request should come here now, "" if all is well."""

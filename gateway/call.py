@@ -3,14 +3,19 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+Pour = Callable[[Callable[[bytes], None], Callable[[], None]], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request as it came in. `headers` have lower-case names, `authorization` all values of that header.
 
     `peer` is the caller's address, "" if it has none. `size` is the Content-Length, None without one. `began` is in
-    seconds since 1970, `started` monotonic. `read` gives the next piece of the body, b"" at its end; it raises
-    Refused("client_gone") when the caller goes away before that. `stop` ends the request as if its caller had gone.
+    seconds since 1970, `started` monotonic. `stop` ends the request as if its caller had gone.
+
+    `read` gives the next piece of the body, b"" at its end; it raises Refused("client_gone") when the caller goes away
+    before that. `pour` gives what is left of the body to its first argument as it comes, b"" at the end, and calls the
+    second one instead when the caller goes away.
     """
 
     rid: str
@@ -22,6 +27,7 @@ class Call:
     peer: str
     size: int | None
     read: Callable[[], Awaitable[bytes]]
+    pour: Pour
     began: float
     started: float
     stop: Callable[[], None]

@@ -6,8 +6,8 @@ Nothing is followed, nothing decoded, nothing added. How it is done is in `relay
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from math import inf
 from typing import Protocol
 
 from gateway.relay.connection import Connection
@@ -32,8 +32,11 @@ class Sending(Protocol):
     def at_hand(self) -> bool:
         """Whether all of it is here: to take it waits for nobody."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The pieces from the start."""
+    async def read(self, take: Callable[[bytes], bool]) -> bytes:
+        """The next piece, b"" at the end. While it waits, pieces that come may be given to `take` instead.
+
+        That says whether it took one; one that it did not take comes from `read`, as all those behind.
+        """
 
 
 class Exchange:
@@ -51,7 +54,7 @@ class Exchange:
 
     async def begin(self, request: Outgoing, start: bytes) -> None:
         """Send the request, whose head is `start`; done when the answer's is here. Raises Unreachable, TimedOut."""
-        self._connection.begin(bodiless=request.method == "HEAD")
+        self._connection.begin(bodiless=request.method == "HEAD", patience=self._idle)
         self._connection.write(start)
         if self._sending is None:
             self._connection.expect(self._first_byte)
@@ -112,21 +115,34 @@ class Exchange:
             self.faulty = True
             connection.fail((BrokenOff if connection.answered else Unreachable)(str(error)))
 
+    @property
+    def _wanted(self) -> bool:
+        return not self._connection.lost and (not self._connection.answered or self._connection.welcome)
+
     async def _write(self, sending: Sending, length: int | None) -> None:
-        connection, left, turn, pieces = self._connection, length or 0, 0, aiter(sending)
-        async with _closing(pieces):
-            async for piece in pieces:
-                left -= len(piece)
-                if connection.lost or (connection.answered and not connection.welcome):
-                    return
-                if length is not None and left < 0:
-                    raise ValueError("the body is longer than announced")
-                connection.write(*(chunk(piece) if length is None and piece else (piece,)))
-                await connection.writable(self._idle)
-                turn += len(piece)
-                if turn >= TURN:  # a body that is here and a peer that takes it would keep everybody else waiting
-                    turn = 0
-                    await asyncio.sleep(0)
+        connection, turn = self._connection, 0
+        left: float = inf if length is None else length
+
+        def take(piece: bytes) -> bool:
+            nonlocal left
+            if connection.full or not self._wanted or len(piece) > left:
+                return False
+            left -= len(piece)
+            connection.write(*(chunk(piece) if length is None else (piece,)))
+            return True
+
+        while piece := await sending.read(take):
+            await connection.writable()
+            turn += len(piece)
+            if not self._wanted:
+                return
+            if not take(piece):
+                raise ValueError("the body is longer than announced")
+            del piece  # while the next one is waited for, nobody needs it
+            if turn >= TURN:  # a body that is here and a peer that takes it would keep everybody else waiting
+                turn = 0
+                await asyncio.sleep(0)
+        await connection.writable()
         if length is None:
             connection.write(LAST_CHUNK)
         elif left:
@@ -134,15 +150,6 @@ class Exchange:
         sending.done = True
         if not connection.answered:
             connection.expect(self._first_byte)
-
-
-@asynccontextmanager
-async def _closing(pieces: AsyncIterator[bytes]) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        if isinstance(pieces, AsyncGenerator):
-            await pieces.aclose()
 
 
 class Client:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 
 from gateway.metrics import Metrics
-from gateway.policy.circuit import Circuit, after
+from gateway.policy.circuit import CLOSED, after
 from gateway.upstreams.base import Outcome, Verdict
 
 log = logging.getLogger("audiogate")
@@ -20,7 +20,7 @@ class Health:
     """
 
     def __init__(self, upstreams: Iterable[str], *, clock: Callable[[], float], metrics: Metrics) -> None:
-        self._circuits = {name: Circuit() for name in upstreams}
+        self._circuits = dict.fromkeys(upstreams, CLOSED)
         self._dry: set[str] = set()
         self._clock = clock
         self._metrics = metrics
@@ -32,7 +32,7 @@ class Health:
         they are other servers under a known name, or have another key.
         """
         seen = {name: circuit for name, circuit in self._circuits.items() if name not in anew}
-        self._circuits = {name: seen.get(name, Circuit()) for name in upstreams}
+        self._circuits = {name: seen.get(name, CLOSED) for name in upstreams}
         self._dry &= seen.keys() & self._circuits.keys()
         self.report()
 
@@ -40,8 +40,10 @@ class Health:
         """An attempt at `upstream` has ended; nothing to see where that upstream is gone meanwhile."""
         if upstream not in self._circuits:
             return
-        self._circuits[upstream] = after(self._circuits[upstream], outcome, now=self._clock())
-        self.report()
+        before = self._circuits[upstream]
+        circuit = self._circuits[upstream] = after(before, outcome, now=self._clock())
+        if circuit is not before:
+            self.report()
         if outcome.verdict is Verdict.EXHAUSTED:
             self.exhausted(upstream)
 
@@ -61,4 +63,4 @@ class Health:
     def unhealthy(self) -> frozenset[str]:
         """The upstreams that rest now or have a dry wallet."""
         now = self._clock()
-        return frozenset(name for name, circuit in self._circuits.items() if name in self._dry or circuit.resting(now))
+        return frozenset([name for name, one in self._circuits.items() if name in self._dry or one.resting(now)])

@@ -1,15 +1,15 @@
 """Closes each request, once: what was used, what it costs, the store, the metrics, one line in the log."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from decimal import Decimal
 
 from gateway.audio.usage import Usage
 from gateway.entry import Entry
 from gateway.errors import Refused
-from gateway.logs import REQUESTS
+from gateway.logs import requests
 from gateway.metrics import Metrics
 from gateway.policy.limits import NOTHING, Amounts, amounts
 from gateway.policy.metering import UNUSED, Expiry, Metered, charged, metered, wants_counting
@@ -18,10 +18,11 @@ from gateway.policy.routing import Candidate
 from gateway.probe.parent import Probe
 from gateway.settler import Settler
 from gateway.store.leases import Leases
-from gateway.store.usage import Settlement, Spent
+from gateway.store.usage import Settlement, Spent, flat
 from gateway.tasks import Tasks
+from gateway.upload import Upload
 
-log = logging.getLogger(REQUESTS)
+log = logging.getLogger("audiogate")
 # States of a key on which nothing may go on running, and the errors they are recorded as.
 OVER = {"revoked": "revoked_key", "expired": "expired_key", "gone": "revoked_key"}
 
@@ -46,6 +47,8 @@ class Ledger:
         self._settler, self._leases, self._probe, self._expiry = settler, leases, probe, expiry
         self._tasks, self._metrics, self._clock = tasks, metrics, clock
         self._held: dict[str, Entry] = {}
+        self._owed: list[Settlement] = []
+        self._settling = False
 
     def open(self, entry: Entry) -> Entry:
         """A request has come in."""
@@ -85,7 +88,7 @@ class Ledger:
             self._metrics.expired.inc()
 
     def close(self, entry: Entry, *, error: BaseException | None = None) -> None:
-        """The request has ended, well or badly; the rest happens in the background. Call it once per entry."""
+        """The request has ended, well or badly; what takes time goes on in the background. Call it once per entry."""
         entry.answered = self._clock()
         if isinstance(error, Refused):
             entry.error = error.name
@@ -100,67 +103,55 @@ class Ledger:
             self._metrics.aborted(entry.step)
         if entry.upload is not None:
             entry.upload.stop()
-        self._tasks.spawn(self._settle(entry), name=f"settle {entry.rid}")
+        said = entry.tap.usage() if entry.executed else UNUSED
+        if entry.executed and entry.upload is not None and wants_counting(entry.request, said):
+            self._tasks.spawn(self._count(entry, entry.upload, said), name=f"count {entry.rid}")
+        else:
+            self._book(entry, said)
 
-    async def _settle(self, entry: Entry) -> None:
-        found = Metered(UNUSED, "none")
-        usd = Decimal(0)
+    async def _count(self, entry: Entry, upload: Upload, said: Usage) -> None:
+        """The upstream does not tell the audio's length: how long is it?"""
+        counted = None
+        try:
+            with suppress(Refused):  # no room on the disk to hand it over: the estimate is charged
+                if (audio := upload.audio()) is not None:
+                    fd, at, size = audio
+                    counted = await self._probe.seconds(fd, at=at, size=size)
+        finally:
+            self._book(entry, said, counted)
+
+    def _book(self, entry: Entry, said: Usage, counted: float | None = None) -> None:
+        """Write the bill, and owe it to the store."""
+        found, paid = Metered(UNUSED, "none"), NOTHING
         try:
             if entry.executed and entry.candidate is not None:
-                found = await self._meter(entry, entry.tap.usage())
-                usd = cost(entry.candidate.price, found.usage)
+                if counted is None and entry.request.seconds_from == "packets":
+                    counted = entry.request.seconds
+                found = metered(entry.request, said, counted=counted, price=entry.candidate.price)
+                paid = amounts(found.usage, cost(entry.candidate.price, found.usage))
         finally:
             if entry.upload is not None:
                 entry.upload.close()
-        paid = amounts(found.usage, usd) if entry.executed else NOTHING
         used = charged(paid, entry.held, exact=entry.caller is not None and entry.caller.exact)
         record = entry.record(found, used, paid)
         self._report(entry, found, used)
-        log.info("%(id)s", record)
+        line = json.dumps(record)
+        requests.note(record, line)
         if entry.admitted:
-            await self._charge(entry, used, paid, usage=found.usage, record=record)
+            self._owed.append(_settlement(entry, used, paid, usage=found.usage, record=line))
+            if not self._settling:
+                self._settling = True
+                self._tasks.spawn(self._settle(), name="settle")
 
-    async def _meter(self, entry: Entry, said: Usage) -> Metered:
-        assert entry.candidate is not None
-        counted = entry.request.seconds if entry.request.seconds_from == "packets" else None
-        if entry.upload is not None and wants_counting(entry.request, said):
-            with suppress(Refused):  # no room on the disk to hand it over: the estimate is charged
-                if (audio := entry.upload.audio()) is not None:
-                    fd, at, size = audio
-                    counted = await self._probe.seconds(fd, at=at, size=size)
-        return metered(entry.request, said, counted=counted, price=entry.candidate.price)
-
-    async def _charge(
-        self, entry: Entry, used: Amounts, paid: Amounts, *, usage: Usage, record: dict[str, str | int]
-    ) -> None:
-        assert entry.caller is not None and entry.candidate is not None
-        one = Settlement(
-            rid=entry.rid,
-            kid=entry.caller.kid,
-            team=entry.caller.team,
-            model=entry.request.model or "",
-            upstream=entry.upstream,
-            route=entry.endpoint.name,
-            began=entry.call.began,
-            used=used,
-            cost=paid,
-            failed=tuple(Spent(one.upstream, one.cost) for one in entry.failed if one.cost.requests),
-            sums={
-                "requests": 1,
-                "errors": int(entry.status >= 400),
-                "usd": used.usd,
-                "cost": paid.usd,
-                "ms": used.ms,
-                "characters": used.characters,
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "bytes_in": entry.upload.received if entry.upload is not None else 0,
-                "bytes_out": entry.sent,
-            },
-            record={name: str(value) for name, value in record.items()},
-        )
-        if await self._settler.settle(one):
-            self._settled(one.rid)
+    async def _settle(self) -> None:
+        """What is owed, all of it together; what comes in meanwhile is next."""
+        try:
+            while self._owed:
+                owed, self._owed = self._owed, []
+                for rid in await self._settler.settle_all(owed):
+                    self._settled(rid)
+        finally:
+            self._settling = False
 
     def _settled(self, rid: str) -> None:
         if self._held.pop(rid, None) is not None:
@@ -186,3 +177,32 @@ class Ledger:
                 micro_usd=used.usd,
                 source=found.source,
             )
+
+
+def _settlement(entry: Entry, used: Amounts, paid: Amounts, *, usage: Usage, record: str) -> Settlement:
+    assert entry.caller is not None and entry.candidate is not None
+    return Settlement(
+        rid=entry.rid,
+        kid=entry.caller.kid,
+        team=entry.caller.team,
+        model=entry.request.model or "",
+        upstream=entry.upstream,
+        route=entry.endpoint.name,
+        began=entry.call.began,
+        used=used,
+        cost=paid,
+        failed=tuple(Spent(one.upstream, one.cost) for one in entry.failed if one.cost.requests),
+        sums={
+            "requests": 1,
+            "errors": int(entry.status >= 400),
+            "usd": used.usd,
+            "cost": paid.usd,
+            "ms": used.ms,
+            "characters": used.characters,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "bytes_in": entry.upload.received if entry.upload is not None else 0,
+            "bytes_out": entry.sent,
+        },
+        record=flat(record),
+    )

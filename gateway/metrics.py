@@ -6,19 +6,18 @@ makes up is counted as `other`. Over several workers the numbers live in a share
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal
+from functools import cache
 from math import nan
 from pathlib import Path
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway import __version__, scrape
+from gateway.tally import Buckets, Tallies
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-T = TypeVar("T", bound=MetricWrapperBase)
 MAX_TEAMS = 100  # with a few models and upstreams, some thousands of series
 
 
@@ -28,8 +27,9 @@ class Metrics:
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
         self.follow(models=models, teams=teams)
         self._folder = folder
-        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
         self.registry = CollectorRegistry(auto_describe=True)
+        tallies = Tallies(self.registry, at_once=folder is not None)
+        self._sum, self._spread = cache(tallies.sum), cache(tallies.spread)
         self._traffic()
         self._amounts()
         self._upstreams()
@@ -50,40 +50,39 @@ class Metrics:
 
     def began(self) -> None:
         """A request has come in."""
-        self.in_flight.inc()
+        self._sum(self.in_flight).inc()
 
     def ended(self, labels: Mapping[str, str], *, status: int, seconds: float, first_byte: float | None) -> None:
         """A request has been answered. `labels`: route, model, upstream, team."""
-        self.in_flight.dec()
-        known = self._known(labels)
-        self._of(self.requests, *known.values(), f"{status // 100}xx").inc()
-        self._of(self.duration, known["route"]).observe(seconds)
+        self._sum(self.in_flight).dec()
+        route, model, team = labels["route"], self._model(labels["model"]), self._team(labels["team"])
+        self._sum(self.requests, route, model, labels["upstream"], team, f"{status // 100}xx").inc()
+        self._spread(self.duration, route).observe(seconds)
         if first_byte is not None:
-            self._of(self.first_byte, known["route"]).observe(first_byte)
+            self._spread(self.first_byte, route).observe(first_byte)
 
     def admitted(self, team: str, *, seconds: float, window: str, remaining: float) -> None:
         """A request was let in after `seconds` of our own; its team's tightest `window` has `remaining` (0-1) left."""
-        self.overhead.observe(seconds)
+        self._spread(self.overhead).observe(seconds)
         if window:
-            self._of(self.remaining, self._team(team), window).set(remaining)
+            self._sum(self.remaining, self._team(team), window).set(remaining)
 
     def used(self, labels: Mapping[str, str], *, seconds: float, characters: int, micro_usd: int, source: str) -> None:
         """A request was charged. `source` says where its audio seconds were taken from."""
-        known = self._known(labels)
-        team, model = known["team"], known["model"]
-        self._of(self.audio_seconds, "in", team, model).inc(seconds)
-        self._of(self.characters, team, model).inc(characters)
-        self._of(self.cost, team, model, known["upstream"]).inc(micro_usd)
-        self._of(self.metered, source).inc()
+        model, team = self._model(labels["model"]), self._team(labels["team"])
+        self._sum(self.audio_seconds, "in", team, model).inc(seconds)
+        self._sum(self.characters, team, model).inc(characters)
+        self._sum(self.cost, team, model, labels["upstream"]).inc(micro_usd)
+        self._sum(self.metered, source).inc()
 
     def passed(self, *, received: int, sent: int) -> None:
         """Bytes of bodies that came from a caller and went to one."""
-        self._of(self.bytes, "in").inc(received)
-        self._of(self.bytes, "out").inc(sent)
+        self._sum(self.bytes, "in").inc(received)
+        self._sum(self.bytes, "out").inc(sent)
 
     def attempted(self, upstream: str, outcome: str, seconds: float) -> None:
         """An upstream was tried."""
-        self._of(self.attempts, upstream, outcome).observe(seconds)
+        self._spread(self.attempts, upstream, outcome).observe(seconds)
 
     def switched(self, reason: str) -> None:
         """A request went on to another upstream."""
@@ -108,7 +107,7 @@ class Metrics:
 
     def store_answered(self, script: str, seconds: float) -> None:
         """The store answered, or failed to, within `seconds`."""
-        self._of(self.store_latency, script).observe(seconds)
+        self._spread(self.store_latency, script).observe(seconds)
 
     def store_failed(self, script: str) -> None:
         """The store did not answer, or with an error."""
@@ -156,9 +155,11 @@ class Metrics:
             "window",
             mode="recent",
         )
-        self.held = self._gauge("reservations_held", "Reservations that are not settled yet.")
+        self._held = self._gauge("reservations_held", "Reservations that are not settled yet.")
+        self.held = self._sum(self._held)
         self.expired = self._counter("expired_reservations", "Requests whose gateway died before it settled them.")
-        self.unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
+        self._unsettled = self._gauge("unsettled", "Finished requests whose settlement has yet to reach the store.")
+        self.unsettled = self._sum(self._unsettled)
         self.records = self._gauge("usage_records", "Records of requests in the store.", mode="recent")
         self.unexported = self._gauge("usage_unexported", "Records that are not exported yet.", mode="recent")
 
@@ -182,17 +183,11 @@ class Metrics:
             "redis_latency_seconds", "Calls to the store, by script.", "script", buckets=FAST
         )
         self.store_errors = self._counter("redis_errors", "Calls to the store that failed, by script.", "script")
-        self.spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept.")
+        self._spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept.")
+        self.spooled = self._sum(self._spooled)
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran last.", mode="max")
         self.build = self._gauge("build_info", "Always 1; the label tells the version.", "version", mode="max")
         self.build.labels(version=__version__).set(1)
-
-    def _of(self, metric: T, *labels: str) -> T:
-        """The child of a metric for these labels, in their order: the library's own look-up takes a lock each time."""
-        child = self._children.get((metric, labels))
-        if child is None:
-            child = self._children[metric, labels] = metric.labels(*labels)
-        return child  # type: ignore[return-value]
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace="audiogate", registry=self.registry)
@@ -201,8 +196,8 @@ class Metrics:
         live = {"min": "livemin", "max": "livemax", "recent": "livemostrecent"}.get(mode, mode)
         return Gauge(name, text, labels, namespace="audiogate", registry=self.registry, multiprocess_mode=live)  # type: ignore[arg-type]
 
-    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Histogram:
-        return Histogram(name, text, labels, namespace="audiogate", registry=self.registry, buckets=buckets)
+    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = SECONDS) -> Buckets:
+        return Buckets(name, text, labels, namespace="audiogate", registry=self.registry, buckets=buckets)
 
     def _is_present(self, labels: Mapping[str, str]) -> bool:
         """Whether the upstream or team that a gauge is about is in the configuration."""
@@ -210,14 +205,8 @@ class Metrics:
         known = upstream is None or self._upstream_names is None or upstream in self._upstream_names
         return known and self._team(team) == team
 
-    def _known(self, labels: Mapping[str, str]) -> dict[str, str]:
-        model = labels["model"]
-        return {
-            "route": labels["route"],
-            "model": model if not model or model in self._models else "other",
-            "upstream": labels["upstream"],
-            "team": self._team(labels["team"]),
-        }
+    def _model(self, model: str) -> str:
+        return model if not model or model in self._models else "other"
 
     def _team(self, team: str) -> str:
         return team if not team or team in self._teams else "other"

@@ -1,6 +1,6 @@
 """What serving needs of the world, and what goes out."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.client import BrokenOff, Client, Exchange, TimedOut
@@ -40,7 +40,7 @@ class Parts:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer on its way to the caller: status and headers, then `pieces`; `close` settles."""
+    """An answer on its way to the caller: status and headers, then what `read` gives; `close` settles."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -48,20 +48,21 @@ class Reply:
     entry: Entry
     parts: Parts
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The upstream's bytes as they come, untouched. Raises BrokenOff when the upstream fails after its start."""
+    async def read(self) -> bytes:
+        """The upstream's bytes as they come, untouched; b"" at the end. Raises BrokenOff when it fails before that."""
         entry = self.entry
         try:
-            async for piece in self.exchange.pieces():
-                if entry.first_byte is None:
-                    entry.first_byte = self.parts.clock()
-                entry.tap.feed(piece)
-                entry.sent += len(piece)
-                yield piece
+            piece = await self.exchange.read()
         except (BrokenOff, TimedOut) as error:
             verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
             self.parts.health.note(entry.upstream, Outcome(verdict))
             raise BrokenOff("the upstream broke off") from error
+        if piece:
+            if entry.first_byte is None:
+                entry.first_byte = self.parts.clock()
+            entry.tap.feed(piece)
+            entry.sent += len(piece)
+        return piece
 
     def close(self, *, error: BaseException | None = None) -> None:
         """The answer is done, or nobody wants it any more (`error` tells)."""

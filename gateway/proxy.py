@@ -21,7 +21,7 @@ from gateway.policy.keys import Caller, Presented, notice, read_key
 from gateway.policy.limits import NOTHING, duration, reserve
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission
-from gateway.tasks import to_the_end
+from gateway.tasks import checkpoint, to_the_end
 from gateway.upload import Overlong, Sent, Unfit, Upload
 from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Verdict, judge, outgoing
 
@@ -39,7 +39,8 @@ async def serve(call: Call, parts: Parts) -> Reply:
         entry.step = "receive"
         entry.upload = upload = await receive(entry, (presented, entry.caller), parts)
         entry.step = "admit"
-        plan, admitted = await to_the_end(admission.admit(entry, upload, (presented, entry.caller), parts))
+        plan, admitted = await admission.admit(entry, upload, (presented, entry.caller), parts)
+        await checkpoint()
         parts.metrics.admitted(
             entry.caller.team,
             seconds=parts.clock() - call.started - upload.waited,
@@ -47,7 +48,7 @@ async def serve(call: Call, parts: Parts) -> Reply:
             remaining=admitted.team_remaining,
         )
         entry.step = "attempt"
-        upload.fill(parts.tasks)
+        upload.fill(call.pour)
         exchange = await attempt(entry, plan, parts)
         entry.step = "relay"
         return relay(entry, exchange, admitted, parts)

@@ -23,6 +23,7 @@ from gateway.config.model import Config
 from gateway.errors import Refused, SetupError, refuse
 from gateway.reload import Reloads, heard, hold, hung_up, read_again
 from gateway.store.keys import Minted
+from gateway.web.door import Door
 
 log = logging.getLogger("audiogate")
 GRACE_SECONDS = 30
@@ -185,7 +186,7 @@ def _server(start: Start, workers: int = 1) -> uvicorn.Server:
             start,
             factory=True,  # it is called in the worker
             workers=workers,
-            http="httptools",
+            http=Door,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             ws="none",
             lifespan="on",

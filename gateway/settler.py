@@ -29,61 +29,62 @@ class Settler:
         self._unwritten: dict[str, Settlement] = {}
 
     async def settle(self, one: Settlement) -> bool:
-        """Write it down, then tell the store; False where that is away, `replay` will tell it. Raises for neither."""
+        """Whether it is settled; see `settle_all`."""
+        return bool(await self.settle_all([one]))
+
+    async def settle_all(self, some: Sequence[Settlement]) -> list[str]:
+        """Write them down, then tell the store; the ids of those that it has. `replay` sends the others again.
+
+        Raises for neither.
+        """
         try:
-            await self._journal.keep(one)
+            await self._journal.keep(*some)
         except sqlite3.Error:  # a full disk: better in memory than nowhere
-            log.exception("the journal cannot be written; request %s is kept in memory until it is settled", one.rid)
-            self._unwritten[one.rid] = one
-        self._metrics.unsettled.inc()
+            ids = " ".join(one.rid for one in some)
+            log.exception("the journal cannot be written; kept in memory until they are settled: request %s", ids)
+            self._unwritten |= {one.rid: one for one in some}
+        self._metrics.unsettled.inc(len(some))
         with suppress(Refused):
             if not self._run_id:
                 await self._notice_restarts()
-        try:
-            await self._usage.settle(one)
-        except Refused as error:
-            if not self._behind:
-                log.warning("settlements wait in the journal from request %s on: %s", one.rid, error)
-            self._behind = True
-            if error.__cause__ is None:  # the breaker kept it back
-                await self._unsent([one])
-            return False
-        self._behind = False
-        await self._took(one)
-        return True
+        took, refused = await self._send(some)
+        if refused and not self._behind:
+            rid, error = next(iter(refused.items()))
+            log.warning("settlements wait in the journal from request %s on: %s", rid, error)
+        self._behind = bool(refused)
+        return took
 
     async def replay(self) -> list[str]:
         """Send what is still owed; the ids of what the store has now. To be called every second or so.
 
         Raises Refused (503) while the store is away.
         """
-        took = []
         await self._notice_restarts()
         owed = [*self._unwritten.values(), *await self._journal.owed(AT_ONCE)]
         await self._noted(self._journal.sending([one.rid for one in owed]))
-        for place, one in enumerate(owed):
-            try:
-                await self._usage.settle(one)
-            except Refused as error:
-                if not isinstance(error.__cause__, ResponseError):
-                    await self._unsent(owed[place + (error.__cause__ is not None) :])
-                    raise
-                log.error("the store does not take request %s (%s); it stays in the journal", one.rid, error.__cause__)
-            else:
-                await self._took(one)
-                took.append(one.rid)
+        took, refused = await self._send(owed)
+        for rid, error in refused.items():
+            if isinstance(error.__cause__, ResponseError):
+                log.error("the store does not take request %s (%s); it stays in the journal", rid, error.__cause__)
+            elif not took:
+                raise error
         await self._noted(self._journal.tidy())
         await self._notice_stuck()
         self._metrics.unsettled.set(await self._journal.count() + len(self._unwritten))
         return took
 
-    async def _took(self, one: Settlement) -> None:
-        self._unwritten.pop(one.rid, None)
-        self._journal.taken([one.rid])
-        self._metrics.unsettled.dec()
-
-    async def _unsent(self, some: Sequence[Settlement]) -> None:
-        await self._noted(self._journal.unsent([one.rid for one in some]))
+    async def _send(self, some: Sequence[Settlement]) -> tuple[list[str], dict[str, Refused]]:
+        """The ids of those that the store has now, and why it has not the others."""
+        answers = await self._usage.settle_all(some)
+        refused = {one.rid: why for one, why in zip(some, answers, strict=True) if isinstance(why, Refused)}
+        if unsent := [rid for rid, why in refused.items() if why.__cause__ is None]:  # the breaker kept them back
+            await self._noted(self._journal.unsent(unsent))
+        took = [one.rid for one in some if one.rid not in refused]
+        for rid in took:
+            self._unwritten.pop(rid, None)
+        self._journal.taken(took)
+        self._metrics.unsettled.dec(len(took))
+        return took, refused
 
     @staticmethod
     async def _noted(work: Awaitable[None]) -> bool:

@@ -29,6 +29,13 @@ async def to_the_end(work: Coroutine[object, object, T]) -> T:
         raise
 
 
+async def checkpoint() -> None:
+    """Raise the cancellation that something put off until its work was done, if one was."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        await asyncio.sleep(0)
+
+
 class Tasks:
     """The background tasks of one process."""
 

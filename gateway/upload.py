@@ -1,16 +1,17 @@
 """A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from time import monotonic
 
 from gateway.audio.body import Reader
 from gateway.audio.request import AudioRequest, Layout
+from gateway.call import Pour
 from gateway.errors import Refused, refuse
 from gateway.probe.parent import Probe
 from gateway.spool import Spool
-from gateway.tasks import Tasks
 
 
 class Unfit(Exception):
@@ -31,7 +32,7 @@ class Upload:
         self._reader = reader
         self._spool = spool
         self._max_bytes = max_bytes
-        self._cancel: Callable[[], object] | None = None
+        self._stopped = False
         self._counted: float | None = None
 
     @property
@@ -63,10 +64,18 @@ class Upload:
 
     async def pull(self) -> None:
         """Read one piece of the body. Raises Refused for what is wrong with it."""
+        began = monotonic()
         try:
-            began = monotonic()
             data = await self._read()
-            self.waited += monotonic() - began
+        except Refused as error:
+            self._spool.fail(error)
+            raise
+        self.waited += monotonic() - began
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """The next piece of the body, b"" at its end. Raises Refused for what is wrong with it."""
+        try:
             if not data:
                 self._reader.close()
                 self._spool.finish()
@@ -90,10 +99,10 @@ class Upload:
                 # A sum of floats: what is behind the microseconds is noise, and would be rounded up to a millisecond.
                 self._counted = None if seconds is None else round(seconds, 6)
 
-    def fill(self, tasks: Tasks) -> None:
-        """Read the rest in the background; what goes wrong reaches whoever follows."""
+    def fill(self, pour: Pour) -> None:
+        """Take the rest as it comes, see `call.Call`; what goes wrong reaches whoever follows."""
         if not self.complete:
-            self._cancel = tasks.spawn(self._rest(), name="upload").cancel
+            pour(self._poured, lambda: self._spool.fail(refuse("client_gone")))
 
     def sending(self, layout: Layout, *, check: Callable[[], bool]) -> "Sent":
         """The body as it goes out in a layout that was made for it.
@@ -118,22 +127,23 @@ class Upload:
         return self._spool.fileno(), self._reader.file_at, size
 
     def stop(self) -> None:
-        """Read no more of it."""
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        """Take no more of it."""
+        self._stopped = True
 
     def close(self) -> None:
         """Forget it."""
         self.stop()
         self._spool.close()
 
-    async def _rest(self) -> None:
+    def _poured(self, data: bytes) -> None:
+        if self._stopped or self._spool.failure is not None:
+            return
         try:
-            while not self.complete:
-                await self.pull()
+            self.take(data)
         except Refused:
             return  # the spool has it, and so have its followers
+        except Exception as error:
+            self._spool.fail(error)
 
 
 class Sent:
@@ -143,35 +153,66 @@ class Sent:
         self.done = False
         self.failure: Exception | None = None
         self._spool, self._layout, self._check = spool, layout, check
-        self._sent = 0
+        self._splices = list(layout.splices)
+        self._at = self._sent = 0
+        self._ended = False
 
     @property
     def at_hand(self) -> bool:
         """Whether all of it is here."""
         return self._spool.complete
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        splices = list(self._layout.splices)
-        async for at, data in self._spool.follow():
-            while splices and splices[0][0] < at + len(data):
-                offset, insert = splices.pop(0)
-                yield self._counted(data[: offset - at] + insert)
-                data, at = data[offset - at :], offset
-            yield self._counted(data)
+    async def read(self, take: Callable[[bytes], bool]) -> bytes:
+        """The next piece, b"" at the end; see `client.Sending`. Raises what ended the upload, Unfit, Overlong."""
+        if self._ended:
+            return b""
+
+        def straight(piece: bytes) -> bool:
+            fits = self._next_splice() >= self._at + len(piece) and not self._too_long(len(piece))
+            if fits and take(piece):
+                self._at += len(piece)
+                self._sent += len(piece)
+                return True
+            return False
+
+        while (piece := self._spool.piece(self._at)) is None:
+            await self._spool.more(straight)
+        if not piece:
+            self._ended = True
+            return self._last()
+        return self._counted(self._spliced(piece))
+
+    def _next_splice(self) -> float:
+        return self._splices[0][0] if self._splices else inf
+
+    def _spliced(self, piece: bytes) -> bytes:
+        at, self._at = self._at, self._at + len(piece)
+        parts = []
+        while self._next_splice() < self._at:
+            offset, insert = self._splices.pop(0)
+            parts += [piece[: offset - at], insert]
+            piece, at = piece[offset - at :], offset
+        return b"".join((*parts, piece))
+
+    def _last(self) -> bytes:
+        """What goes out behind the spool's bytes, and makes the body whole."""
         if not self._check():
             self.failure = Unfit()
             raise self.failure
-        last = self._counted(b"".join(insert for _, insert in splices)) + self._layout.closing
+        last = self._counted(b"".join(insert for _, insert in self._splices)) + self._layout.closing
         if self._layout.length is not None:
             missing = self._layout.length - self._sent - len(self._layout.closing)
             last += (b"\r\n" * missing)[:missing]
-        if last:
-            yield last
+        return last
 
     def _counted(self, data: bytes) -> bytes:
         """What goes out before the closing: never so much that what was announced could be taken for whole."""
-        self._sent += len(data)
-        if self._layout.length is not None and self._sent + len(self._layout.closing) > self._layout.length:
+        if self._too_long(len(data)):
             self.failure = Overlong()
             raise self.failure
+        self._sent += len(data)
         return data
+
+    def _too_long(self, more: int) -> bool:
+        length = self._layout.length
+        return length is not None and self._sent + more + len(self._layout.closing) > length

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx2
 import uvicorn
+from uvicorn.server import ServerState
 
 from gateway.app import Gateway, Start, declare
 from gateway.config.model import Config, Key, Server, Store, Team, Uploads
@@ -20,6 +21,7 @@ from gateway.policy.pricing import Price
 from gateway.policy.routing import ANY_AUDIO, Market
 from gateway.upstreams import KINDS
 from gateway.upstreams.base import Upstream
+from gateway.web.door import Door
 from tests.stub import Answer, Stub, stub
 
 PEPPER = b"pepper of the tests, 32 bytes long"
@@ -70,11 +72,12 @@ def configured(
 
 @dataclass
 class Running:
-    """A running gateway: `url` ends in /v1; `key` is alice's."""
+    """A running gateway: `url` ends in /v1; `key` is alice's; `state` is its server's."""
 
     url: str
     app: Gateway
     key: str
+    state: ServerState
 
     @property
     def origin(self) -> str:
@@ -106,6 +109,14 @@ class Running:
         """The packed numbers of a scope, as the store keeps them (for equality only)."""
         client: Any = self.app.connection.client
         return str(await client.execute_command("HGET", scope, "s", NEVER_DECODE=True))
+
+    async def asked(self, *, connections: int, requests: int) -> None:
+        """Wait until there are just so many connections to it, and requests under way."""
+
+        async def seen() -> tuple[int, int]:
+            return len(self.state.connections), len(self.state.tasks)
+
+        await until(seen, lambda found: found == (connections, requests))
 
     async def idle(self) -> None:
         """Wait until nothing is being settled and nothing is held."""
@@ -167,7 +178,7 @@ async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
     config = replace(config, store=replace(config.store, url=url))
     await declare(config, url)
     app = Gateway(Start(config, url))
-    options: dict[str, Any] = {"http": "httptools", "ws": "none", "loop": "none", "lifespan": "on"}
+    options: dict[str, Any] = {"http": Door, "ws": "none", "loop": "none", "lifespan": "on"}
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **options))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -180,7 +191,7 @@ async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
         await until(started, bool)
         key = next((key.text for key in config.keys.values() if key.text), "") or ""
         try:
-            yield Running(f"http://127.0.0.1:{port}/v1", app, key)
+            yield Running(f"http://127.0.0.1:{port}/v1", app, key, server.server_state)
         finally:
             server.stop.set()
             await task

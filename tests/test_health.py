@@ -59,3 +59,20 @@ def test_news_of_an_upstream_that_is_gone_is_no_news(caplog: pytest.LogCaptureFi
     assert (one.unhealthy(), told, caplog.records) == (frozenset(), [], [])
     one.follow(["a"])
     assert one.unhealthy() == frozenset()
+
+
+def test_the_numbers_show_at_once_that_an_upstream_rests_and_that_it_serves_again() -> None:
+    metrics = Metrics(models=(), teams=())
+    one = Health(["a"], clock=lambda: 100.0, metrics=metrics)
+
+    def up() -> float | None:
+        return metrics.registry.get_sample_value("audiogate_upstream_up", {"upstream": "a"})
+
+    assert up() == 1
+    while "a" not in one.unhealthy():
+        one.note("a", FAILED)
+    assert up() == 0
+    one.note("a", Outcome(Verdict.SERVED))
+    assert up() == 1
+    one.note("a", Outcome(Verdict.SERVED))
+    assert up() == 1

@@ -6,8 +6,8 @@ request can be routed, what to keep of it, and how it goes out.
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Never, Protocol
 
 from gateway.audio.form import FormReader
@@ -74,13 +74,8 @@ class JsonReader:
         if value not in endpoint.formats:
             why = f"'{str(value)[:40]}' is none of {', '.join(endpoint.formats)}"
             raise refuse("invalid", param="response_format", why=why)
-        self.request = replace(
-            self.request,
-            model=model,
-            response_format=str(value),
-            stream=self._fields.get("stream_format") == "sse",
-            characters=len(text),
-        )
+        stream = self._fields.get("stream_format") == "sse"
+        self.request = AudioRequest(endpoint, model, str(value), stream, characters=len(text))
         self.routable = True
 
     def layout(self, model: str) -> Layout:
@@ -147,9 +142,13 @@ def reader_for(endpoint: Endpoint, content_type: str, *, body_size: int | None, 
 
 def _parse(body: bytes) -> dict[str, object]:
     try:
-        found = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
-        _check_depth(found, MAX_DEPTH)
-        json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8 form
+        if body.startswith(BOM_UTF8):
+            raise ValueError("Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)")
+        found = _DECODER.decode(body.decode())
+        if body.count(b"{") + body.count(b"[") >= MAX_DEPTH:
+            _check_depth(found, MAX_DEPTH)
+        if b"\\u" in body:
+            json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8 form
     except (ValueError, RecursionError) as error:
         why = TOO_DEEP if isinstance(error, RecursionError) else str(error)[:200]
         raise refuse("bad_json", why=why) from None
@@ -170,9 +169,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _check_depth(value: object, left: int) -> None:
     if left == 0:
         raise ValueError(TOO_DEEP)
-    if isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            _check_depth(one, left - 1)
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(one, left - 1)
 
 
 def _no_constant(name: str) -> Never:
@@ -184,3 +182,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is out of range")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)

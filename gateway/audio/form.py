@@ -16,6 +16,7 @@ from gateway.audio.container import HEAD_BYTES, safe_extension, sniff
 from gateway.audio.duration import estimate_seconds
 from gateway.audio.partheaders import PartHeaders, boundary_of, read_part_headers, written
 from gateway.audio.request import READ, AudioRequest, Endpoint, Layout, with_field
+from gateway.audio.search import may_hold
 from gateway.errors import refuse
 
 if TYPE_CHECKING:  # the library only has the name for type checkers
@@ -60,7 +61,7 @@ class FormReader:
         self._boundary = token.rjust(70, "-")[-max(len(theirs), MIN_BOUNDARY) :].encode()
         self._longer = (MAX_PARTS + 1) * (len(self._boundary) - len(theirs))
         self._body_size, self._max_bytes, self._chunk = body_size, max_bytes, b""
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._seen: set[str] = set()
         self._kept = self._model_at = 0
         self._file_raw_at: int | None = None
@@ -69,18 +70,25 @@ class FormReader:
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._name, self._value = bytearray(), bytearray()
         self._part: _Part | None = None
+        self._mark, self._midst = b"\r\n--" + theirs, False
         self._parser = MultipartParser(theirs, callbacks=self._callbacks())
 
     # -- what the upload calls
 
     def feed(self, data: bytes) -> bytes:
         """Read `data`, return the bytes to keep."""
-        self._chunk = data
+        if self._midst and self._part is not None and not may_hold(data, self._mark):
+            self._part.size += len(data)
+            self._kept += len(data)
+            self._read += len(data)
+            return data
+        self._chunk, self._midst = data, False
         try:
             self._parser.write(data)
         except MultipartParseError as error:
             raise refuse("bad_form", why=f"malformed at byte {self._read + max(error.offset, 0)}") from error
         self._read += len(data)
+        self._chunk = b""
         out = b"".join(self._out)
         self._out.clear()
         return out
@@ -155,12 +163,15 @@ class FormReader:
         if self._file_raw_at is None and part.headers.name == "file" and data is self._chunk:
             self._file_raw_at = self._read + start - part.size  # what the parser held back came before
         part.size += end - start
-        if part.begun:
-            self._keep(data[start:end])
+        if not part.begun and (part.body or end - start < HEAD_BYTES):
+            part.body += data[start:end]
+            if len(part.body) >= HEAD_BYTES:
+                self._begin_file(part, bytes(part.body[:HEAD_BYTES]))
             return
-        part.body += data[start:end]
-        if len(part.body) >= HEAD_BYTES:
-            self._begin_file(part)
+        if not part.begun:
+            self._begin_file(part, data[start : start + HEAD_BYTES])
+        self._keep(memoryview(data)[start:end] if end - start < len(data) else data)
+        self._midst = data is self._chunk and end == len(data)  # the parser holds nothing back
 
     def _on_part_end(self) -> None:
         part = self._part
@@ -168,16 +179,14 @@ class FormReader:
         if part.headers.filename is None:
             self._end_text(part)
         else:
+            name = part.headers.name
             if part.size == 0:
-                raise (
-                    refuse("empty_file")
-                    if part.headers.name == "file"
-                    else refuse("bad_form", why=f"the file part '{part.headers.name}' is empty")
-                )
-            if part.headers.name == "file":
+                why = f"the file part '{name}' is empty"
+                raise refuse("empty_file") if name == "file" else refuse("bad_form", why=why)
+            if name == "file":
                 self.file_size = part.size
             if not part.begun:
-                self._begin_file(part)
+                self._begin_file(part, bytes(part.body))
             self._keep(b"\r\n")
         self._part = None
 
@@ -186,7 +195,7 @@ class FormReader:
 
     # -- what goes out
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: bytes | memoryview) -> None:
         self._out.append(data)
         self._kept += len(data)
 
@@ -214,8 +223,7 @@ class FormReader:
         self._keep(b"\r\n")
         self.request = with_field(self.request, name, value)
 
-    def _begin_file(self, part: _Part) -> None:
-        head = bytes(part.body[:HEAD_BYTES])
+    def _begin_file(self, part: _Part, head: bytes) -> None:
         container = sniff(head)
         extension = container.extension if container else safe_extension(part.headers.filename or "")
         fallback = part.headers.content_type or "application/octet-stream"

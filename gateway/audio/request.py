@@ -49,17 +49,20 @@ def endpoint_for(method: str, path: str) -> Endpoint:
     `path` is as it came, not decoded. Raises Refused (404) for one that an upstream might read as another: dots that
     climb, empty or encoded segments. Our key at the upstream would open what lies there.
     """
+    known = ENDPOINTS.get((method, path))
+    if known is not None:
+        return known
     segments = path.removeprefix(PREFIX).removesuffix("/").split("/")
     # Some servers take no notice of parameters, empty segments and case: read so, a known route would go unmeasured.
     names = [part.partition(";")[0].lower() for part in segments]
     plain = PREFIX + "/".join(name for name in names if name)
-    disguised = path != plain and (method, plain) in ENDPOINTS
+    disguised = (method, plain) in ENDPOINTS
     if disguised or not all(_SEGMENT.fullmatch(part) and part.strip(".") for part in segments):
         raise refuse("no_route", method=method, path=path)
-    return ENDPOINTS.get((method, path), OTHER)
+    return OTHER
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AudioRequest:
     """What planning and metering need to know of a request, as far as it has been read.
 
@@ -113,7 +116,7 @@ def with_field(request: AudioRequest, name: str, value: bytes) -> AudioRequest:
     return replace(request, response_format=text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layout:
     """How a spooled body goes out: the spool's bytes with `splices` put in, then `closing`.
 

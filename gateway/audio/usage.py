@@ -16,7 +16,7 @@ MAX_SECONDS = 7 * 24 * 3600.0
 MAX_TOKENS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Amounts that were used. `seconds` of audio (None: not said), `characters` spoken, tokens by kind.
 
@@ -28,6 +28,9 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     audio_tokens: int = 0
+
+
+UNTOLD = Usage()
 
 
 class Tap(Protocol):
@@ -63,7 +66,7 @@ class SseTap:
 
     def __init__(self) -> None:
         self._line: bytearray | None = bytearray()
-        self._usage = Usage()
+        self._usage = UNTOLD
 
     def feed(self, data: bytes) -> None:
         """Cut into lines, however they are split over pieces."""
@@ -88,7 +91,7 @@ class SseTap:
         line, self._line = bytes(self._line or b""), bytearray()
         if line.startswith(b"data:") and b'"usage"' in line:
             found = read_usage(_object(line[5:]))
-            self._usage = found if found != Usage() else self._usage
+            self._usage = found if found != UNTOLD else self._usage
 
 
 class NoTap:
@@ -99,7 +102,7 @@ class NoTap:
 
     def usage(self) -> Usage:
         """Nothing said."""
-        return Usage()
+        return UNTOLD
 
 
 def tap_for(content_type: str, *, encoded: bool) -> Tap:

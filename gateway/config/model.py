@@ -32,7 +32,8 @@ class Server:
 class Store:
     """Where usage and limits are kept: `url`, or the embedded server under `data` when it is empty.
 
-    `data` also holds the pepper of the keys. `fsync` is the embedded server's appendfsync.
+    `data` also holds the pepper of the keys. `fsync` is the embedded server's appendfsync; changes of keys
+    and teams are on disk before they are reported, whatever it is.
     `on_unavailable` says what goes on while the store is away, within `grace_usd` US dollars per team and replica,
     `on_expired` what becomes of requests whose gateway died. `shards`: in how many parts the teams stand in the store.
     `timeout`: seconds that a request may wait for one call.
@@ -40,7 +41,7 @@ class Store:
 
     data: Path
     url: str = field(default="", repr=False)
-    fsync: Literal["always", "everysec", "no"] = "always"
+    fsync: Literal["always", "everysec", "no"] = "everysec"
     on_unavailable: Mode = "grace"
     grace_usd: Decimal = Decimal(1)
     on_expired: Expiry = "charge"
@@ -54,7 +55,7 @@ class Uploads:
     """Bounds in bytes: one request's body, what of it is held in memory, all bodies that are kept at once."""
 
     max_bytes: int = 26_214_400
-    memory_bytes: int = 262_144
+    memory_bytes: int = 1_048_576
     total_bytes: int = 4 * 1024**3
     folder: Path | None = None  # where what exceeds memory goes; None: the system's temporary folder
 

@@ -49,7 +49,9 @@ class StoreRow(Row):
         description="Folder of the embedded server, the journal and the pepper; relative to the working directory.",
     )
     fsync: Annotated[Literal["always", "everysec", "no"], one_of(("always", "everysec", "no"))] = Field(
-        "always", description="When the embedded server writes through to the disk."
+        "everysec",
+        description="When the embedded server writes charges and reservations through to the disk; changes of keys and "
+        "teams are there before they are reported in any case.",
     )
     on_unavailable: Annotated[Mode, one_of(("grace", "closed", "open"))] = Field(
         "grace",
@@ -80,7 +82,7 @@ class UploadsRow(Row):
     """Bounds on request bodies, in bytes: whole numbers, or with KB, MB, GB, KiB, MiB, GiB."""
 
     max_bytes: Bytes = Field(26_214_400, description="Largest body of one request.")
-    memory_bytes: Bytes = Field(262_144, description="What of a body is held in memory; the rest goes to `folder`.")
+    memory_bytes: Bytes = Field(1_048_576, description="What of a body is held in memory; the rest goes to `folder`.")
     total_bytes: Bytes = Field(4 * 1024**3, description="All bodies that are kept at once.")
     folder: Annotated[Path | None, values.ANY_FOLDER] = Field(
         None, description="Folder for what exceeds memory. Empty: the system's temporary folder."

@@ -28,6 +28,9 @@ class Breaker:
         return not self.tripped or now >= self.rests_until
 
 
+SOUND = Breaker()
+
+
 def asked(breaker: Breaker, now: float) -> Breaker:
     """The state once a call goes out: while tripped it is a single try, and the others go on resting."""
     if not breaker.tripped:
@@ -38,7 +41,7 @@ def asked(breaker: Breaker, now: float) -> Breaker:
 def answered(breaker: Breaker, *, ok: bool, now: float) -> Breaker:
     """The state after a call was answered (`ok`), or was not."""
     if ok:
-        return Breaker()
+        return SOUND
     failures = breaker.failures + 1
     if failures < TRIP_AFTER:
         return Breaker(failures)

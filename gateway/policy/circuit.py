@@ -13,7 +13,7 @@ AT_ONCE: Mapping[Verdict, float] = {Verdict.CREDENTIALS: 60.0, Verdict.EXHAUSTED
 COUNTED = frozenset({Verdict.FAILED, Verdict.UNREACHABLE, Verdict.TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Circuit:
     """An upstream's recent history: failures in a row, and until when (monotonic seconds) it rests."""
 
@@ -25,11 +25,14 @@ class Circuit:
         return now < self.rests_until
 
 
+CLOSED = Circuit()
+
+
 def after(circuit: Circuit, outcome: Outcome, *, now: float) -> Circuit:
     """The state after an attempt. What the caller got wrong says nothing about the upstream."""
     verdict = outcome.verdict
     if verdict is Verdict.SERVED:
-        return Circuit()
+        return CLOSED
     if verdict in AT_ONCE:
         wait = outcome.retry_after if outcome.retry_after is not None else AT_ONCE[verdict]
         return Circuit(circuit.failures, max(circuit.rests_until, now + min(wait, LONGEST_REST)))

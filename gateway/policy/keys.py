@@ -25,7 +25,7 @@ DRAW_BYTES = 33  # for mint(): 8 for the id, 25 for the secret (2^200 > 62^32)
 _FORM = re.compile(r"ag_([0-9A-Za-z]{10})_([0-9A-Za-z]{32})([0-9A-Za-z]{6})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Presented:
     """A key as it was shown to us: its public id and its text."""
 
@@ -66,7 +66,8 @@ class Caller:
 
     def may_use_upstream(self, name: str) -> bool:
         """Whether key and team both allow this upstream."""
-        return all(names is None or name in names for names in (self.upstreams, self.team_upstreams))
+        own, team = self.upstreams, self.team_upstreams
+        return (own is None or name in own) and (team is None or name in team)
 
     def may_call_from(self, peer: str) -> bool:
         """Whether the key may be used from this address ("" if nobody knows it)."""

@@ -53,7 +53,7 @@ class Limit:
     burst: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Amounts:
     """What one request takes, in store units: micro-USD, milliseconds of audio, characters, requests."""
 
@@ -91,16 +91,14 @@ def estimated(request: AudioRequest) -> Usage:
 
 def reserve(request: AudioRequest, price: Price) -> Amounts:
     """What to hold back for a request before it is served, at this price."""
-    return amounts(estimated(request), cost(price, estimated(request)), rounding=ROUND_CEILING)
+    usage = estimated(request)
+    return amounts(usage, cost(price, usage), rounding=ROUND_CEILING)
 
 
 def amounts(usage: Usage, usd: Decimal, *, rounding: str = ROUND_HALF_EVEN) -> Amounts:
     """Usage and its cost in store units. The only place where money is rounded, to whole micro-USD."""
-    return Amounts(
-        usd=int((usd * MICRO).to_integral_value(rounding)),
-        ms=int((Decimal(str(usage.seconds or 0.0)) * 1000).to_integral_value(rounding)),
-        characters=usage.characters,
-    )
+    ms = (Decimal(str(usage.seconds)) * 1000).to_integral_value(rounding) if usage.seconds else 0
+    return Amounts(int((usd * MICRO).to_integral_value(rounding)), int(ms), usage.characters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ TOLERANCE = 0.05
 UNUSED = Usage(seconds=0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Metered:
     """Amounts to charge, their source, and whether two sources disagreed by more than TOLERANCE."""
 
@@ -49,35 +49,29 @@ def metered(request: AudioRequest, said: Usage, *, counted: float | None, price:
 
     The larger of two figures that disagree is charged: forged headers and careless upstreams err downwards.
     """
-    guess = estimated(request)
+    seconds, source, disputed = None, "input", False
     if request.endpoint.reader == "form":
-        found = _seconds(said.seconds, counted, guess.seconds or 0.0)
-    elif request.characters:
-        found = Metered(Usage(characters=request.characters), "input")
-    else:
+        seconds, source, disputed = _seconds(said.seconds, counted, request.seconds)
+    elif not request.characters:
         return Metered(UNUSED, "none")
     tokens = said
     if by_tokens(price) and not (said.input_tokens or said.output_tokens):
-        tokens = estimated(replace(request, seconds=found.usage.seconds or 0.0))
-        found = replace(found, source="estimate")
-    usage = replace(
-        found.usage,
-        input_tokens=tokens.input_tokens,
-        output_tokens=tokens.output_tokens,
-        audio_tokens=tokens.audio_tokens,
-    )
-    return replace(found, usage=usage)
+        tokens = estimated(replace(request, seconds=seconds or 0.0))
+        source = "estimate"
+    usage = Usage(seconds, request.characters, tokens.input_tokens, tokens.output_tokens, tokens.audio_tokens)
+    return Metered(usage, source, disputed)
 
 
-def _seconds(said: float | None, counted: float | None, guess: float) -> Metered:
+def _seconds(said: float | None, counted: float | None, guess: float) -> tuple[float, str, bool]:
+    """The seconds to charge, their source, and whether two sources disagreed."""
     if said is not None and counted is not None:
-        source = "upstream" if said >= counted or not _differ(said, counted) else "packets"
-        return Metered(Usage(seconds=said if source == "upstream" else counted), source, _differ(said, counted))
+        differ = _differ(said, counted)
+        return (counted, "packets", True) if differ and counted > said else (said, "upstream", differ)
     if said is not None:
-        return Metered(Usage(seconds=said), "upstream")
+        return said, "upstream", False
     if counted is not None:
-        return Metered(Usage(seconds=counted), "packets")
-    return Metered(Usage(seconds=guess), "estimate")
+        return counted, "packets", False
+    return guess, "estimate", False
 
 
 def _differ(one: float, other: float) -> bool:

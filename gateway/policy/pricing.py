@@ -34,21 +34,23 @@ UNITS = tuple(unit.name for unit in fields(Price) if unit.compare)
 
 def cost(price: Price, usage: Usage) -> Decimal:
     """US dollars for this usage, not rounded."""
-    seconds = Decimal(str(usage.seconds or 0.0))
-    text_tokens = usage.input_tokens
-    audio_tokens = 0
-    if price.per_1m_audio_tokens:  # audio tokens have a price of their own, so the others are charged without them
-        audio_tokens = min(usage.audio_tokens, usage.input_tokens)
-        text_tokens -= audio_tokens
-    return (
-        price.per_minute * seconds / 60
-        + price.per_second * seconds
-        + price.per_1m_characters * usage.characters / MILLION
-        + price.per_1m_input_tokens * text_tokens / MILLION
-        + price.per_1m_audio_tokens * audio_tokens / MILLION
-        + price.per_1m_output_tokens * usage.output_tokens / MILLION
-        + price.per_request
-    )
+    usd = Decimal(0)
+    if usage.seconds:
+        seconds = Decimal(str(usage.seconds))
+        usd += price.per_minute * seconds / 60
+        usd += price.per_second * seconds
+    if usage.characters:
+        usd += price.per_1m_characters * usage.characters / MILLION
+    if by_tokens(price):
+        text_tokens = usage.input_tokens
+        audio_tokens = 0
+        if price.per_1m_audio_tokens:  # audio tokens have a price of their own, so the others are charged without them
+            audio_tokens = min(usage.audio_tokens, usage.input_tokens)
+            text_tokens -= audio_tokens
+        usd += price.per_1m_input_tokens * text_tokens / MILLION
+        usd += price.per_1m_audio_tokens * audio_tokens / MILLION
+        usd += price.per_1m_output_tokens * usage.output_tokens / MILLION
+    return usd + price.per_request
 
 
 def by_tokens(price: Price) -> bool:

@@ -1,7 +1,7 @@
 """Which upstreams may serve a request, in which order. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from gateway.audio.request import OTHER, PREFIX, AudioRequest
 from gateway.errors import refuse
@@ -10,9 +10,10 @@ from gateway.policy.pricing import Price, find
 from gateway.upstreams.base import Upstream
 
 ANY_AUDIO = PREFIX + "*"  # the price row of requests that name no model
+REMEMBERED = 1000  # models, since patterns let callers make up any number of them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """An upstream that can serve the request, what it calls the model, and what it costs there."""
 
@@ -27,11 +28,28 @@ class Market:
 
     upstreams: tuple[Upstream, ...]
     prices: Mapping[str, Mapping[str, Price]]
+    _found: dict[str | None, tuple[Candidate, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def candidates(self, model: str | None) -> tuple[Candidate, ...]:
+        """Who serves a model that has a price there; None stands for requests that name none."""
+        found = self._found.get(model)
+        if found is None:
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            found = self._found[model] = tuple(self._search(model))
+        return found
 
     def price(self, upstream: Upstream, model: str) -> Price | None:
         """The price of a model at an upstream, None if nobody set one. ANY_AUDIO has to be named as it is."""
         prices = self.prices[upstream.name]
         return prices.get(model) if model == ANY_AUDIO else find(prices, model)
+
+    def _search(self, model: str | None) -> Iterator[Candidate]:
+        for upstream in self.upstreams:
+            sent = "" if model is None else upstream.sent_model(model) or None
+            price = self.price(upstream, ANY_AUDIO if model is None else model)
+            if sent is not None and price is not None:
+                yield Candidate(upstream, sent, price)
 
 
 def plan(
@@ -54,11 +72,17 @@ def plan(
     able = [candidate for candidate in allowed if fits(candidate.upstream, request)]
     if not able:
         raise bad_format(request, (candidate.upstream for candidate in allowed))
-    order = _order([candidate.upstream for candidate in able], caller, draw)
+    if len(able) == 1:
+        return (able[0],)
+    places = None if caller.upstreams is None else {name: place for place, name in enumerate(caller.upstreams)}
 
-    def rank(candidate: Candidate) -> tuple[bool, bool, int]:
-        upstream = candidate.upstream
-        return upstream.name in unhealthy, not _suits(upstream, request), order[upstream.name]
+    def rank(candidate: Candidate) -> tuple[bool, bool, int, float]:
+        one = candidate.upstream
+        last, odd = one.name in unhealthy, not _suits(one, request)
+        if places is not None:
+            return last, odd, places[one.name], 0.0
+        # Efraimidis and Spirakis: sorting by draw^(1/weight) is a weighted shuffle.
+        return last, odd, one.priority, -(draw() ** (1 / one.weight))
 
     return tuple(sorted(able, key=rank))
 
@@ -90,16 +114,12 @@ def models_for(caller: Caller, market: Market) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _serving(request: AudioRequest, caller: Caller, market: Market) -> list[Candidate]:
+def _serving(request: AudioRequest, caller: Caller, market: Market) -> tuple[Candidate, ...]:
+    found: tuple[Candidate, ...] = ()
     if request.endpoint is OTHER:
-        named = [(upstream, "", ANY_AUDIO) for upstream in market.upstreams]
+        found = market.candidates(None)
     elif request.model is not None and caller.may_use_model(request.model):
-        named = [(upstream, upstream.sent_model(request.model) or "", request.model) for upstream in market.upstreams]
-        named = [row for row in named if row[1]]
-    else:
-        named = []
-    priced = ((upstream, model, market.price(upstream, row)) for upstream, model, row in named)
-    found = [Candidate(upstream, model, price) for upstream, model, price in priced if price is not None]
+        found = market.candidates(request.model)
     if not found and request.endpoint is OTHER:
         raise refuse("no_upstream")
     if not found:
@@ -117,11 +137,3 @@ def _suits(upstream: Upstream, request: AudioRequest) -> bool:
     if request.container is not None and can.containers is not None and request.container.name not in can.containers:
         return False
     return can.stream or not (request.stream and _transcribes(request))
-
-
-def _order(upstreams: Sequence[Upstream], caller: Caller, draw: Callable[[], float]) -> dict[str, int]:
-    if caller.upstreams is not None:
-        return {name: place for place, name in enumerate(caller.upstreams)}
-    # Efraimidis and Spirakis: sorting by draw^(1/weight) is a weighted shuffle.
-    keys = {one.name: (one.priority, -(draw() ** (1 / one.weight))) for one in upstreams}
-    return {name: place for place, name in enumerate(sorted(keys, key=lambda name: keys[name]))}

@@ -51,7 +51,7 @@ class AnswerReader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._size = self._interim = self._idle = self._trailers = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """More bytes. Raises Malformed for what cannot be trusted; what came before the fault stays."""
         self.touched = True
         self._idle += len(data)

@@ -16,9 +16,10 @@ from gateway.relay.failures import BrokenOff, TimedOut, Unreachable
 
 AHEAD = 256 * 1024
 UNSENT = 64 * 1024
+_ARRIVING = memoryview(bytearray(256 * 1024))  # bytes on their way from a socket to the parser
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection of a pool.
 
     `connected`: it has been made. `idle`: it serves nobody. `reused`: it has served before. `reset`: the peer closed it
@@ -38,7 +39,8 @@ class Connection(asyncio.Protocol):
         self._room: asyncio.Future[None] | None = None  # for who writes
         self._full = self._paused = self._closed = False
         self._held = 0  # bytes that came since the last piece was taken
-        self._due = self._rings = inf
+        self._due = self._rings = self._patience = inf
+        self._stalled = 0.0  # when its peer was to have caught up
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
 
@@ -65,14 +67,19 @@ class Connection(asyncio.Protocol):
         return self._answer.head is not None and self._answer.head.status < 300
 
     @property
+    def full(self) -> bool:
+        """Whether `writable` would wait."""
+        return self._full and not self.lost
+
+    @property
     def reusable(self) -> bool:
         """Whether the answer is whole and the connection as good as new; the request's end is not known here."""
         whole = self._answer.ended and self._answer.keep and not self.lost
         return whole and not self._transport.get_write_buffer_size()
 
-    def begin(self, *, bodiless: bool) -> None:
-        """An exchange begins; `bodiless`: its answer has no body."""
-        self.idle, self._due, self._held = False, inf, 0
+    def begin(self, *, bodiless: bool, patience: float) -> None:
+        """An exchange begins; `bodiless`: its answer has no body. What is sent has to be taken within `patience`."""
+        self.idle, self._due, self._held, self._patience = False, inf, 0, patience
         self._answer.begin(bodiless=bodiless)
 
     def write(self, *data: bytes) -> None:
@@ -80,14 +87,11 @@ class Connection(asyncio.Protocol):
         if not self.lost:
             self._transport.writelines(data)
 
-    async def writable(self, seconds: float) -> None:
-        """Wait until there is room for more; what the peer does not take within `seconds` ends the exchange."""
-        while self._full and not self.lost:
-            self.expect(seconds)
+    async def writable(self) -> None:
+        """Wait until there is room for more; what the peer does not take in time ends the exchange."""
+        while self.full:
             self._room = self._loop.create_future()
             await self._room
-            if not self.answered:
-                self._due = inf
 
     async def head(self) -> Head:
         """Status and headers. Raises Unreachable, TimedOut."""
@@ -144,13 +148,18 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=UNSENT)
         self.encryption: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: the parser takes them out at once, so one place serves all connections."""
+        del sizehint
+        return _ARRIVING
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Bytes of the answer; those that answer nothing end the connection."""
         if self.idle or self._error is not None:
             self.abort()
             return
-        self._feed(data)
-        self._held += len(data)
+        self._feed(_ARRIVING[:nbytes])
+        self._held += nbytes
         if self._held > AHEAD and self._answer.pieces and not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
@@ -164,13 +173,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone. What the peer had said before that may still be with the system: it hung up on a body."""
-        if (
-            exc is not None
-            and self.encryption is None
-            and not self.idle
-            and self._error is None
-            and not self._answer.ended
-        ):
+        waited_for = not self.idle and self._error is None and not self._answer.ended
+        if exc is not None and self.encryption is None and waited_for:
             self._feed(left_behind(self._transport, AHEAD))
         self.reset = isinstance(exc, ConnectionError)
         self._closed = True
@@ -182,10 +186,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer reads slower than we write."""
         self._full = True
+        if self._due == inf:
+            self.expect(self._patience)
+            self._stalled = self._due
 
     def resume_writing(self) -> None:
         """It has caught up."""
         self._full = False
+        if self._due == self._stalled:
+            self._due = inf
         self._wake_writer()
 
     # -- inside
@@ -195,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         try:
             if data:
                 self._answer.feed(data)

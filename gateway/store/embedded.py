@@ -42,7 +42,7 @@ _PATIENCE = 10.0
 class Embedded:
     """This process's share in the server of a data folder."""
 
-    def __init__(self, folder: Path, *, search: Search = ANYWHERE, fsync: Fsync = "always") -> None:
+    def __init__(self, folder: Path, *, search: Search = ANYWHERE, fsync: Fsync = "everysec") -> None:
         self.folder = folder.resolve()
         self._search = search
         self._fsync = fsync

@@ -26,6 +26,8 @@ Version = tuple[int, int, int]
 SOCKET = "store.sock"
 LOG = "store.log"
 PIDFILE = "store.pid"
+FILES = "appendonly*"  # one file up to version 6.2, since 7.0 a folder of them
+SERVER_LOCK = "server.lock"
 WRITTEN_BY = "engine.version"
 
 _OLDEST = (6, 2)
@@ -112,7 +114,7 @@ def launch(folder: Path, *, search: Search, fsync: Fsync) -> int | None:
     It inherits server.lock, which is free again when it is gone. Blocks for some milliseconds. Raises SetupError when
     there is no engine or only an older one.
     """
-    with locked(folder, "server.lock") as lock:
+    with locked(folder, SERVER_LOCK) as lock:
         if lock is None:
             return None
         engine = find(search)
@@ -140,7 +142,7 @@ def launch(folder: Path, *, search: Search, fsync: Fsync) -> int | None:
 
 def is_running(folder: Path) -> bool:
     """Whether a server of this folder lives, even one that does not answer."""
-    with locked(folder, "server.lock") as lock:
+    with locked(folder, SERVER_LOCK) as lock:
         return lock is None
 
 

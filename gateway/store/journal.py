@@ -9,7 +9,6 @@ for longer than that is not sent again, lest it be charged twice; it stays in th
 
 import asyncio
 import fcntl
-import json
 import os
 import secrets
 import sqlite3
@@ -17,14 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.errors import SetupError
-from gateway.policy.limits import Amounts
-from gateway.store.usage import SETTLED_TTL, Settlement, Spent
+from gateway.store.usage import SETTLED_TTL, Settlement, read, written
 
 KEEP = 600.0
 KNOWN = SETTLED_TTL - 3600.0  # so long after its request began a settlement may be sent again
@@ -32,6 +29,7 @@ TABLE = (
     "CREATE TABLE IF NOT EXISTS settlements "
     "(rid TEXT PRIMARY KEY, body TEXT NOT NULL, began REAL, tries INTEGER, taken REAL)"
 )
+INDEX = "CREATE INDEX IF NOT EXISTS owed ON settlements (tries, rid) WHERE taken IS NULL"
 KEEPS = "INSERT OR IGNORE INTO settlements VALUES (?, ?, ?, 1, NULL)"
 T = TypeVar("T")
 
@@ -42,9 +40,7 @@ class Journal:
     def __init__(self, folder: Path, *, clock: Callable[[], float]) -> None:
         self._folder, self._clock = folder, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._waiting: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._taken: deque[tuple[float, str]] = deque()  # when, and which
-        self._flushing: asyncio.Task[None] | None = None
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.db"
 
     def open(self) -> None:
@@ -60,13 +56,10 @@ class Journal:
                 "this user may write to."
             ) from error
 
-    async def keep(self, one: Settlement) -> None:
-        """Write it down; on disk when this returns. What comes in meanwhile is written in one go."""
-        written = asyncio.get_running_loop().create_future()
-        self._waiting.append((one, written))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.get_running_loop().create_task(self._flush(), name="journal")
-        await asyncio.shield(written)
+    async def keep(self, *some: Settlement) -> None:
+        """Write them down; on disk when this returns. Raises sqlite3.Error."""
+        rows = [(one.rid, written(one), one.began) for one in some]
+        await self._do(partial(self._write, KEEPS, rows))
 
     def taken(self, rids: Sequence[str]) -> None:
         """The store has these: written with what is written next. If that is lost they are sent once more, no more."""
@@ -78,7 +71,7 @@ class Journal:
         query = (
             "SELECT body FROM settlements WHERE taken IS NULL AND (tries = 0 OR began > ?) ORDER BY tries, rid LIMIT ?"
         )
-        return [_read(body) for (body,) in await self._do(partial(self._look, query, self._clock() - KNOWN, limit))]
+        return [read(body) for (body,) in await self._do(partial(self._look, query, self._clock() - KNOWN, limit))]
 
     async def sending(self, rids: Sequence[str]) -> None:
         """These are sent now once more; what was just written down counts as sent from the start."""
@@ -108,13 +101,12 @@ class Journal:
     async def tidy(self) -> None:
         """Forget what was taken long ago, and take over the files of processes that are gone."""
         old = self._clock() - KEEP
-        await self._do(lambda: self._write("DELETE FROM settlements WHERE taken <= ?", [(old,)]))
+        until = f"req_{int(old * 1000):012x}"  # ids sort by time: what came later need not be looked at
+        await self._do(lambda: self._write("DELETE FROM settlements WHERE rid < ? AND taken <= ?", [(until, old)]))
         await self._do(self._adopt)
 
     async def close(self) -> None:
         """Close the file; an empty one is removed."""
-        if self._flushing is not None and not self._flushing.done():
-            await asyncio.wait([self._flushing])
         await self._do(self._close)
         self._thread.shutdown()
 
@@ -122,21 +114,6 @@ class Journal:
 
     async def _do(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    async def _flush(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            rows = [(one.rid, _written(one), one.began) for one, _ in batch]
-            try:
-                await self._do(partial(self._write, KEEPS, rows))
-            except sqlite3.Error as error:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_exception(error)
-            else:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_result(None)
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         taken = []
@@ -190,6 +167,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     base.execute("PRAGMA journal_mode=WAL")
     base.execute("PRAGMA synchronous=FULL")
     base.execute(TABLE)
+    base.execute(INDEX)
     return base
 
 
@@ -224,21 +202,3 @@ def _locked(path: Path) -> Iterator[bool]:
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _written(one: Settlement) -> str:
-    """As `asdict` would have it, which takes a copy of everything on the way."""
-    facts = {field.name: getattr(one, field.name) for field in fields(one)}
-    failed = [{"upstream": spent.upstream, "amounts": _amounts(spent.amounts)} for spent in one.failed]
-    return json.dumps({**facts, "used": _amounts(one.used), "cost": _amounts(one.cost), "failed": failed})
-
-
-def _amounts(some: Amounts) -> dict[str, int]:
-    return {"usd": some.usd, "ms": some.ms, "characters": some.characters, "requests": some.requests}
-
-
-def _read(body: str) -> Settlement:
-    facts = json.loads(body)
-    failed = tuple(Spent(one["upstream"], Amounts(**one["amounts"])) for one in facts["failed"])
-    amounts = {field: Amounts(**facts[field]) for field in ("used", "cost")}
-    return Settlement(**{**facts, **amounts, "failed": failed})

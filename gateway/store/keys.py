@@ -14,6 +14,7 @@ from gateway.errors import Refused, SetupError, refuse
 from gateway.policy.keys import DRAW_BYTES, Caller, Presented, check_holder, digest, mint, networks, parse
 from gateway.policy.limits import Limit
 from gateway.store.connection import Connection
+from gateway.store.durable import on_disk
 from gateway.store.grants import divided
 from gateway.store.layout import check_shards
 from gateway.store.limits import limits_text
@@ -79,7 +80,8 @@ class Keys:
 
         Returns the keys that were made because the configuration names them without a text; `tell` is told of each
         at once, so that none is lost when a later step fails. Numbers already counted stay, and what operators made
-        is left alone. Raises Refused (503), SetupError where a name of theirs is declared.
+        is left alone. It is on disk when this returns, and each key before it is told. Raises Refused (503),
+        SetupError where a name of theirs is declared.
         """
         await check_shards(self._connection, config)
         for upstream, limits in config.upstream_limits.items():
@@ -93,10 +95,12 @@ class Keys:
             shard = self._connection.of(key.team)
             if key.text is None and (made := await self._mint(shard, key.name)) is not None:
                 minted.append(made)
+                await on_disk(shard)
                 tell(made)
             kids.add((shard.tag, await self._declare_key(shard, key)))
         await self._forget_others(kids)
         self._seen.clear()
+        await on_disk(self._connection, *self._connection.shards)
         return minted
 
     async def declare_team(self, team: Team) -> None:

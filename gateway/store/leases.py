@@ -1,5 +1,6 @@
 """Leases: what keeps a running request's reservation alive, and what becomes of one whose gateway died."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from gateway.policy.metering import Expiry
 from gateway.store.connection import Connection
 from gateway.store.hours import hour_and_day
 from gateway.store.limits import LEASE_MS
-from gateway.store.usage import DAYS_TTL, HOURS_TTL, Settlement, written
+from gateway.store.usage import DAYS_TTL, HOURS_TTL, Settlement, flat, written
 
 AT_ONCE = 100  # reservations that one round of reaping looks at
 
@@ -63,18 +64,17 @@ class Leases:
     async def _end(self, shard: Connection, one: Expired, policy: Expiry) -> bool:
         settlement = _settlement(one, policy)
         hour, day = hour_and_day(settlement.began)
-        keys = [
-            shard.name("k", one.kid),
-            shard.name("t", one.team),
-            shard.name("u", one.upstream),
-            shard.name("leases"),
-            shard.name("held"),
-            shard.name("expired", hour),
-            shard.name("hour", hour),
-            shard.name("day", day),
-            shard.name("usage"),
+        names: list[tuple[str, ...]] = [
+            ("leases",),
+            ("held",),
+            ("usage",),
+            ("k", one.kid),
+            ("t", one.team),
+            ("u", one.upstream),
         ]
-        args = [one.rid, one.upstream, policy, HOURS_TTL, HOURS_TTL, DAYS_TTL, *written(settlement)]
+        names += [("expired", hour), ("hour", hour), ("day", day)]
+        keys = [shard.name(*parts) for parts in names]
+        args: list[str | int] = [one.rid, one.upstream, policy, HOURS_TTL, HOURS_TTL, DAYS_TTL, written(settlement)]
         return bool(await shard.run("reap", keys, args))
 
 
@@ -116,5 +116,5 @@ def _settlement(one: Expired, policy: Expiry) -> Settlement:
         used=used,
         cost=used,
         sums=sums,
-        record=record,
+        record=flat(json.dumps(record)),
     )

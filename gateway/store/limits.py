@@ -1,15 +1,18 @@
 """Admission: one script each for asking, and for moving to another upstream."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any, TypedDict
 
 from gateway.errors import refuse
 from gateway.policy.keys import Caller, Presented, refused_state
 from gateway.policy.limits import MEASURES, NOTHING, PERIODS, RATES, Amounts, Denial, Limit, denied
-from gateway.store.connection import Connection
+from gateway.store.connection import Connection, refusal
 from gateway.store.grants import Grants
 from gateway.store.hours import hour_and_day
+from gateway.store.together import Together
 
 # Gateways renew the leases of what they run every few seconds; what is not renewed is gone with its gateway.
 LEASE_MS = 60_000
@@ -47,6 +50,19 @@ class Told(TypedDict):
     route: str
 
 
+class Asked(Told):
+    """A request as `admit.lua` reads it."""
+
+    rid: str
+    key: str
+    team: str
+    digest: str
+    versions: tuple[str, str]
+    hour: str
+    offers: Sequence[Sequence[str | int]]
+    peek: bool
+
+
 NOTHING_TOLD: Told = {"model": "", "route": ""}
 
 
@@ -60,6 +76,7 @@ class Limits:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._grants = Grants(connection)
+        self._admits = {one: Together[Asked, Any](partial(_admitted, one)) for one in connection.shards}
 
     def gone(self, caller: Caller) -> bool:
         """Whether the store is not there for a caller, as far as is known; see Connection."""
@@ -82,10 +99,18 @@ class Limits:
         others write should this gateway die. Raises Refused (401, 429, 503), Stale.
         """
         shard = self._connection.of(caller.team)
-        books = [shard.name("leases"), shard.name("held"), shard.name("done", hour_and_day(began)[0])]
-        keys = [*_scopes(shard, caller), *books, *_upstreams(shard, offers)]
-        args: list[str | int] = [rid, caller.digest, *caller.versions, LEASE_MS, "peek" if peek else "admit"]
-        answer = await self._ask(shard, "admit", keys, [*args, *_rows(offers), told["model"], told["route"]])
+        asked: Asked = {
+            "rid": rid,
+            "key": caller.kid,
+            "team": caller.team,
+            "digest": caller.digest,
+            "versions": caller.versions,
+            "hour": hour_and_day(began)[0],
+            "offers": _rows(offers),
+            "peek": peek,
+            **told,
+        }
+        answer = await self._filled(shard, partial(self._admits[shard].ask, asked))
         word = answer[0]
         if word == "ok":
             limit, remaining, reset, window, left = (int(number) for number in answer[2:7])
@@ -108,19 +133,38 @@ class Limits:
         """
         shard = self._connection.of(caller.team)
         keys = [*_scopes(shard, caller), shard.name("held"), shard.name("u", held), *_upstreams(shard, offers)]
-        answer = await self._ask(shard, "switch", keys, [rid, held, *astuple(spent), *_rows(offers)])
+        args = [rid, held, *astuple(spent), json.dumps(_rows(offers))]
+        answer = await self._filled(shard, partial(shard.run, "switch", keys, args))
         return str(answer[1]) if answer[0] == "ok" else None
 
-    async def _ask(self, shard: Connection, script: str, keys: list[str], args: list[str | int]) -> list[Any]:
-        """The script's answer; where a shard only lacks a part of an upstream's quota, that is drawn first."""
+    async def _filled(self, shard: Connection, ask: Callable[[], Awaitable[object]]) -> list[Any]:
+        """The answer; where a shard only lacks a part of an upstream's quota, that is drawn first."""
         answer: list[Any] = []
         for _ in range(FILLS):
-            found = await shard.run(script, keys, args)
+            found = await ask()
             assert isinstance(found, list)
             answer = found
             if answer[0] != "full" or not await self._grants.fill(shard, answer[1:]):
                 break
         return answer
+
+
+async def _admitted(shard: Connection, some: Sequence[Asked]) -> list[Any]:
+    """What `admit.lua` says to each. Raises Refused (503)."""
+    names = [
+        parts
+        for one in some
+        for parts in (
+            ("k", one["key"]),
+            ("t", one["team"]),
+            ("done", one["hour"]),
+            *(("u", str(offer[0])) for offer in one["offers"]),
+        )
+    ]
+    keys = [shard.name("leases"), shard.name("held"), *(shard.name(*parts) for parts in dict.fromkeys(names))]
+    answers = await shard.run("admit", keys, [LEASE_MS, json.dumps(some)])
+    assert isinstance(answers, list)
+    return [refusal(answer[1]) if answer[0] == "error" else answer for answer in answers]
 
 
 def limits_text(limits: Sequence[Limit], *, drawn: bool = False) -> list[object]:
@@ -144,11 +188,8 @@ def _upstreams(shard: Connection, offers: Sequence[Offer]) -> list[str]:
     return [shard.name("u", offer.upstream) for offer in offers]
 
 
-def _rows(offers: Sequence[Offer]) -> list[str | int]:
-    found: list[str | int] = []
-    for offer in offers:
-        found += [offer.upstream, offer.amounts.usd, offer.amounts.ms, offer.amounts.characters]
-    return found
+def _rows(offers: Sequence[Offer]) -> list[list[str | int]]:
+    return [[one.upstream, one.amounts.usd, one.amounts.ms, one.amounts.characters] for one in offers]
 
 
 def _denial(row: Sequence[object], caller: Caller) -> Denial:

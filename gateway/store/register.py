@@ -13,6 +13,7 @@ from gateway.errors import Refused, refuse
 from gateway.policy.keys import DRAW_BYTES, digest, mint, parse
 from gateway.policy.limits import Limit
 from gateway.store.connection import Connection
+from gateway.store.durable import on_disk
 from gateway.store.keys import Keys
 from gateway.store.records import KeyRecord, TeamRecord, key_facts, limits_json, team_facts
 from gateway.store.roll import Roll, unknown
@@ -56,7 +57,7 @@ class Register:
         if result == "no_team" and key.team in self._config.teams:  # the gateway has not been started yet
             await Keys(self._connection, pepper=self._pepper).declare_team(self._config.teams[key.team])
             result = await self._run(shard, "register", keys, told, limits=key.limits, facts=facts)
-        self._check(result, "key", key.name, team=key.team)
+        await self._done(shard, result, "key", key.name, team=key.team)
         return Made(await self._key(key.name, "keys.create"), text)
 
     async def change_key(self, called: str, change: Callable[[Key], Key], *, action: str = "change") -> KeyRecord:
@@ -74,7 +75,7 @@ class Register:
             result = await self._run(shard, "amend", keys, told, limits=key.limits, facts=key_facts(key))
             if result != "changed":
                 break
-        self._check(result, "key", called, team=key.team)
+        await self._done(shard, result, "key", called, team=key.team)
         return await self._key(called, f"keys.{action}")
 
     async def rotate_key(self, called: str, *, overlap: float) -> Made:
@@ -86,7 +87,7 @@ class Register:
         keys = [shard.name("audit"), shard.name("k", record.kid)]
         answer = await shard.run("rotate", keys, [*args, round(overlap * 1000)])
         assert isinstance(answer, list)
-        self._check(str(answer[0]), "key", called)
+        await self._done(shard, str(answer[0]), "key", called)
         return Made(await self._key(called, "keys.rotate"), text)
 
     async def revoke_key(self, called: str) -> KeyRecord:
@@ -95,7 +96,7 @@ class Register:
         args = [self.roll.door, "keys.revoke", called, record.kid, "revoked", "admin"]
         shard = self._connection.of(record.key.team)
         result = await shard.run("revoke", [shard.name("audit"), shard.name("k", record.kid)], args)
-        self._check(str(result), "key", called)
+        await self._done(shard, str(result), "key", called)
         return await self._key(called, "keys.revoke")
 
     async def make_team(self, team: Team) -> TeamRecord:
@@ -106,7 +107,7 @@ class Register:
         keys = [shard.name("teams"), shard.name("t", team.name)]
         told = ["teams.create", team.name, team.name, _version()]
         result = await self._run(shard, "register", keys, told, limits=team.limits, facts=team_facts(team))
-        self._check(result, "team", team.name)
+        await self._done(shard, result, "team", team.name)
         return await self._team(team.name, "teams.create")
 
     async def change_team(self, called: str, change: Callable[[Team], Team], *, action: str = "change") -> TeamRecord:
@@ -121,7 +122,7 @@ class Register:
             result = await self._run(shard, "amend", keys, told, limits=team.limits, facts=team_facts(team))
             if result != "changed":
                 break
-        self._check(result, "team", called)
+        await self._done(shard, result, "team", called)
         return await self._team(called, f"teams.{action}")
 
     async def _run(
@@ -155,11 +156,13 @@ class Register:
         await self.roll.note(action, called, result)
         return self._refusal(result, action.partition("s.")[0], called)
 
-    def _check(self, result: str, kind: str, called: str, *, team: str = "") -> None:
+    async def _done(self, shard: Connection, result: str, kind: str, called: str, *, team: str = "") -> None:
+        """What a script says it did: on disk before anybody is told. Raises Refused where it did nothing."""
         if result == "no_team":
             raise refuse("invalid", param="team", why=f"no team is called '{team}'")
         if result != "ok":
             raise self._refusal(result, kind, called)
+        await on_disk(shard)
 
     def _refusal(self, result: str, kind: str, called: str) -> Refused:
         if result == "config":

@@ -1,103 +1,100 @@
-"""Scripts that are asked for at the same time, sent in one go: one write and one read for all of them.
+"""What is asked for at the same time goes out in one go: one call to the store for all of it.
 
 While one batch is under way the next one gathers, so the busier the gateway the larger they grow.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
 
-import hiredis
-from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from gateway.errors import refuse
 
-MOST = 128  # calls in one batch
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A command as it is sent, and whoever waits for its answer."""
-
-    packed: bytes
-    answer: "asyncio.Future[object]"
+MOST = 128  # in one batch
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
-class Together:
-    """Calls to one server. A batch that all have given up closes its connection: nobody reads its answers."""
+class _Asked(Generic[Item, Answer]):
+    """One of them, and whoever waits for its answer. `since`: by the clock of the loop."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-        self._waiting: list[Ask] = []
+    __slots__ = ("answer", "item", "since")
+
+    def __init__(self, item: Item, loop: asyncio.AbstractEventLoop) -> None:
+        self.item, self.since = item, loop.time()
+        self.answer: asyncio.Future[Answer] = loop.create_future()
+
+
+class Together(Generic[Item, Answer]):
+    """Things for `work`, which gives an answer or an error for each; what it raises is an error for all of them.
+
+    When a batch fails, whoever has waited for half as long as it took does not wait for the next one.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]) -> None:
+        self._work = work
+        self._waiting: list[_Asked[Item, Answer]] = []
         self._task: asyncio.Task[None] | None = None
-        self._sent: Sequence[Ask] = ()
 
-    async def evaluate(self, digest: str, keys: Sequence[str], args: Sequence[str | int]) -> object:
-        """The script's answer. Raises RedisError."""
+    async def ask(self, item: Item) -> Answer:
+        """The answer. Raises what `work` does.
+
+        Whoever is cancelled before it goes out has not asked. Later the answer is waited for and returned, since it may
+        have to be noted; the cancellation comes with whatever is waited for next.
+        """
         loop = asyncio.get_running_loop()
-        packed = hiredis.pack_command(("EVALSHA", digest, len(keys), *keys, *args))  # type: ignore[arg-type]
-        one = Ask(packed, loop.create_future())
+        one = _Asked[Item, Answer](item, loop)
         self._waiting.append(one)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run(), name="store")
         try:
             return await one.answer
         except asyncio.CancelledError:
-            if self._sent and all(ask.answer.cancelled() for ask in self._sent):
-                self._task.cancel()
-            raise
-
-    async def close(self) -> None:
-        """Give up what is under way."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            if one in self._waiting:
+                self._waiting.remove(one)
+                raise
+            return await _to_the_end(one, loop)
 
     async def _run(self) -> None:
-        try:
-            while batch := self._next():
-                self._sent = batch
-                try:
-                    answers: Sequence[object] = await self._ask(batch)
-                except Exception as error:  # whatever it is, those who asked must hear of it
-                    answers = [error] * len(batch)
-                for ask, answer in zip(batch, answers, strict=True):
-                    _tell(ask.answer, answer)
-        finally:
-            self._sent = ()
-            if self._waiting:  # this batch was given up, those who came behind it were not
-                self._task = asyncio.get_running_loop().create_task(self._run(), name="store")
-
-    def _next(self) -> Sequence[Ask]:
-        batch = [ask for ask in self._waiting[:MOST] if not ask.answer.done()]
-        del self._waiting[:MOST]
-        return batch or (self._next() if self._waiting else ())
-
-    async def _ask(self, batch: Sequence[Ask]) -> Sequence[object]:
-        """The answers, each an error where its script failed. The library's own pipeline takes thrice as long."""
-        pool = self._client.connection_pool
-        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-        try:
-            await connection.send_packed_command(b"".join(ask.packed for ask in batch), check_health=False)
-            return [await _answer(connection) for _ in batch]
-        except BaseException:
-            await connection.disconnect(nowait=True)  # what is still to come is nobody's
-            raise
-        finally:
-            await pool.release(connection)
+        clock = asyncio.get_running_loop().time
+        while self._waiting:
+            sent = clock()
+            batch = self._waiting[:MOST]
+            del self._waiting[:MOST]
+            try:
+                answers = await self._work([one.item for one in batch])
+            except Exception as error:  # whatever it is, those who asked must hear of it
+                answers = [error] * len(batch)
+                late = (sent + clock()) / 2
+                behind = [one for one in self._waiting if one.since <= late]
+                self._waiting = [one for one in self._waiting if one.since > late]
+                _tell(behind, [error] * len(behind))
+            except BaseException:  # the loop is closed under it
+                _tell(batch, [refuse("store_down", retry_after=1)] * len(batch))
+                raise
+            _tell(batch, answers)
 
 
-async def _answer(connection: AbstractConnection) -> object:
+async def _to_the_end(one: _Asked[Item, Answer], loop: asyncio.AbstractEventLoop) -> Answer:
+    task = asyncio.current_task()
+    assert task is not None
     try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error
+        if one.answer.cancelled():  # with its waiter; else the answer came at the same moment
+            one.answer = loop.create_future()
+        while not one.answer.done():
+            with suppress(asyncio.CancelledError):  # whoever insists waits, too
+                await asyncio.wait([one.answer])
+        return one.answer.result()
+    finally:
+        task.uncancel()
+        task.cancel()
 
 
-def _tell(answer: "asyncio.Future[object]", said: object) -> None:
-    if answer.done():
-        return
-    if isinstance(said, Exception):
-        answer.set_exception(said)
-    else:
-        answer.set_result(said)
+def _tell(some: Sequence[_Asked[Item, Answer]], answers: Sequence[Answer | Exception]) -> None:
+    for one, answer in zip(some, answers, strict=True):
+        if one.answer.cancelled():  # just now, and who asked has not run since
+            one.answer = asyncio.get_running_loop().create_future()
+        if isinstance(answer, Exception):
+            one.answer.set_exception(answer)
+        else:
+            one.answer.set_result(answer)

@@ -105,7 +105,7 @@ class Upstream:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """An attempt's end: the verdict, and what the upstream said (status None: it said nothing).
 
@@ -183,7 +183,7 @@ def _tidy(text: str) -> str:
     return " ".join(text.split())[:500] or "The upstream refused the request."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A request as it goes out. `length` None: the body's length is not known, it goes out chunked."""
 

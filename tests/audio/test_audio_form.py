@@ -513,6 +513,29 @@ def test_look_alikes_of_the_boundary_stay_in_the_audio_at_every_split(mark: byte
         assert read(single(body), kind).kept == whole.kept
 
 
+ENDS = [b"\r\n--boundary\r\n", b"\r\n--boundary \r\n", b"\r\n--boundary" + b" \t" * 60 + b"\r\n"]
+
+
+@pytest.mark.parametrize("mark", [*LOOK_ALIKES, *ENDS])
+def test_in_the_midst_of_a_long_file_a_boundary_is_found_and_a_look_alike_is_not(mark: bytes) -> None:
+    """At every split around it; behind a real one there is another part."""
+    kind = "multipart/form-data; boundary=boundary"
+    part = b'Content-Disposition: form-data; name="language"\r\n\r\nde' if mark in ENDS else b"x" * 60
+    lead = b"y" * 2 * HEAD_BYTES
+    body = form("boundary", MODEL, file(FILE, lead + mark + part), text("x", "y"))
+    start = body.index(lead)
+    whole = read([body], kind)
+    assert ("language" in [name for name, _ in whole.parts()]) is (mark in ENDS)
+    assert whole.reader.file_size == len(lead) + (0 if mark in ENDS else len(mark + part))
+    for first in (HEAD_BYTES, len(lead) - 1):
+        for place in range(len(lead) - 2, len(lead + mark) + 4):
+            for width in (1, 7, 200):
+                places = [start + first, start + place, start + place + width]
+                found = read(cut(body, places), kind)
+                assert found.kept == whole.kept
+                assert facts(found.reader) == facts(whole.reader)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
@@ -523,7 +546,7 @@ def test_look_alikes_of_the_boundary_stay_in_the_audio_at_every_split(mark: byte
     st.lists(st.integers(0, 10_000), max_size=20),
 )
 def test_any_audio_arrives_byte_by_byte_the_same(pieces: list[bytes], places: list[int]) -> None:
-    audio = WAV[:44] + b"".join(pieces)
+    audio = WAV[:44] + b"z" * (len(pieces) % 2 * HEAD_BYTES) + b"".join(pieces)
     # A real boundary within the audio ends it; that is what a boundary is.
     audio = re.sub(rb"\r\n--boundary(?=\r\n|--|[ \t])", b"\r\n--boundary_", audio + b"!")
     body = form("boundary", MODEL, file(FILE, audio), text("x", "y"))

@@ -13,7 +13,16 @@ from gateway.audio.request import ENDPOINTS, OTHER, AudioRequest, Endpoint
 from gateway.errors import Refused
 from gateway.policy.keys import Caller
 from gateway.policy.pricing import FREE, Price
-from gateway.policy.routing import ANY_AUDIO, Candidate, Market, bad_format, fits, models_for, plan
+from gateway.policy.routing import (
+    ANY_AUDIO,
+    REMEMBERED,
+    Candidate,
+    Market,
+    bad_format,
+    fits,
+    models_for,
+    plan,
+)
 from gateway.upstreams.base import Capabilities, Kind, Upstream
 
 SPEAK = ENDPOINTS["POST", "/v1/audio/speech"]
@@ -68,6 +77,17 @@ def test_a_candidate_has_the_upstreams_name_for_the_model_and_the_callers_price(
     one = up("a", models={"whisper-1": "big"})
     (found,) = plan(WHISPER, caller(), market(one, prices={"whisper-1": PRICE}), unhealthy=(), draw=lambda: 0.5)
     assert found == Candidate(one, "big", PRICE)
+
+
+def test_what_was_found_for_a_model_is_remembered_though_not_for_any_number_of_them() -> None:
+    offer = market(up("a", models={"*": "*"}))
+    first = offer.candidates("model-0")
+    assert offer.candidates("model-0") is first
+    for number in range(REMEMBERED + 1):
+        (found,) = offer.candidates(f"model-{number}")
+        assert found.model == f"model-{number}"
+    assert offer.candidates("model-0") == first
+    assert offer.candidates("model-0") is not first
 
 
 @pytest.mark.parametrize("order", list(permutations("abc")))

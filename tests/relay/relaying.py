@@ -38,21 +38,24 @@ class Body:
     """
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
-        self._pieces = tuple(pieces)
+        self._pieces = list(pieces)
         self.at_hand = not any(isinstance(piece, asyncio.Event) for piece in self._pieces)
         self.done, self.taken = False, 0
         self.failure: BaseException | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
+    async def read(self, take: Callable[[bytes], bool]) -> bytes:
+        del take
+        while self._pieces:
+            piece = self._pieces.pop(0)
             if isinstance(piece, asyncio.Event):
                 await piece.wait()
             elif isinstance(piece, BaseException):
                 self.failure = piece
                 raise piece
-            else:
+            elif piece:
                 self.taken += len(piece)
-                yield piece
+                return piece
+        return b""
 
 
 class Bodies:

@@ -1,7 +1,7 @@
 """How long is waited: for a connection, for the first byte once all is sent, for each piece."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -63,11 +63,14 @@ async def test_the_time_to_the_first_byte_begins_when_the_upload_has_ended(lengt
     ended: list[float] = []
 
     class Slow(Body):
-        async def __aiter__(self):  # type: ignore[no-untyped-def]
-            for _ in range(5):
-                await asyncio.sleep(SHORT / 2)  # the caller takes his time
-                yield b"a"
-            ended.append(asyncio.get_running_loop().time())
+        async def read(self, take: Callable[[bytes], bool]) -> bytes:
+            del take
+            if self.taken == 5:
+                ended.append(asyncio.get_running_loop().time())
+                return b""
+            await asyncio.sleep(SHORT / 2)  # the caller takes his time
+            self.taken += 1
+            return b"a"
 
     async with origin(in_turn(silent, serves())) as one, relaying() as client:
         with pytest.raises(TimedOut):

@@ -1,6 +1,7 @@
 """All rooms of the store on a real, empty server, of each engine in turn."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from gateway.config.model import Config, Key, Team
+from gateway.errors import Refused
 from gateway.metrics import Metrics
 from gateway.policy.keys import Caller, parse
 from gateway.policy.limits import Amounts, Limit
@@ -146,6 +148,7 @@ class Rooms:
         """The end of a request; its sums are what it used unless said otherwise."""
         amounts = Amounts(**used)
         default = {"requests": amounts.requests, "usd": amounts.usd, "ms": amounts.ms}
+        told = {"id": rid, "cost_micro_usd": str(amounts.usd), "audio_ms": str(amounts.ms)}
         return Settlement(
             rid,
             kid=kid,
@@ -158,9 +161,7 @@ class Rooms:
             cost=cost or amounts,
             failed=tuple(failed),
             sums=default if sums is None else sums,
-            record={"id": rid, "cost_micro_usd": str(amounts.usd), "audio_ms": str(amounts.ms)}
-            if record is None
-            else record,
+            record=json.dumps([part for pair in (told if record is None else record).items() for part in pair]),
         )
 
     async def settle(self, rid: str, upstream: str = "one", **told: object) -> bool:
@@ -186,6 +187,15 @@ class Rooms:
             value = await self.raw.hgetall(name) if hashed else await self.raw.dump(name)
             found[name] = (value, await self.raw.pexpiretime(name))
         return found
+
+
+async def refused(rooms: Rooms, script: str, keys: Sequence[str], args: Sequence[str | int]) -> bool:
+    """Whether a script does not take what it is told, as a whole or, of many things, the only one."""
+    try:
+        found = await rooms.connection.run(script, keys, args)
+    except Refused:
+        return True
+    return isinstance(found, list) and found[0][0] == "error"
 
 
 @asynccontextmanager

@@ -83,7 +83,8 @@ async def test_the_server_survives_killed_gateways_and_the_next_start_finds_it_w
 
 
 async def test_a_killed_server_loses_no_acknowledged_write_and_any_process_brings_it_back(folder, search):
-    first, second = Embedded(folder, search=search), Embedded(folder, search=search)
+    """With `everysec` it can: while it syncs, it answers and writes later."""
+    first, second = (Embedded(folder, search=search, fsync="always") for _ in range(2))
     url = await first.start()
     assert await second.start() == url
     server = int(await said_by(url, "process_id"))
@@ -155,7 +156,7 @@ async def test_nobody_loses_the_server_while_others_come_and_go(folder, search):
 
 
 async def test_a_running_server_takes_over_the_durability_asked_for_last(folder, search):
-    careless, careful = Embedded(folder, search=search, fsync="no"), Embedded(folder, search=search)
+    careless, careful = Embedded(folder, search=search, fsync="no"), Embedded(folder, search=search, fsync="always")
     url = await careless.start()
     async with client_of(url) as client:
         assert await client.config_get("appendfsync") == {"appendfsync": "no"}

@@ -133,7 +133,13 @@ async def test_only_its_owner_reaches_the_server_and_it_is_durable(folder, searc
     assert stat.S_IMODE((folder / "store.sock").stat().st_mode) == 0o700
     async with client_of(url) as client:
         config = await client.config_get("*")
-    expected = {"port": "0", "appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+    expected = {
+        "port": "0",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
     assert {name: config[name] for name in expected} == expected
     assert config["dir"] == str(folder)
     await store.stop()

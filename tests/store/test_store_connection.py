@@ -86,7 +86,7 @@ async def test_a_hundred_requests_at_once_learn_quickly_that_it_is_gone(open_roo
 async def test_a_server_that_hangs_is_given_up(private_url, open_rooms):
     async with open_rooms(private_url) as rooms:
         await rooms.declare()
-        rooms.connection._timeout = 0.2
+        rooms.connection.timeout = 0.2
         pid = int((await rooms.raw.info("server"))["process_id"])
         os.kill(pid, signal.SIGSTOP)
         try:

@@ -2,13 +2,11 @@
 
 import asyncio
 import fcntl
-import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import pytest
 from gateway.errors import SetupError
 from gateway.policy.limits import Amounts
 from gateway.store.journal import KEEP, KNOWN, Journal
-from gateway.store.usage import SETTLED_TTL, Settlement, Spent
+from gateway.store.usage import SETTLED_TTL, Settlement, Spent, read, written
 
 START = 1_750_000_000.0
 
@@ -31,7 +29,7 @@ def settlement(number: int, *, began: float = START) -> Settlement:
         cost=Amounts(usd=2 * number),
         failed=(Spent("two", Amounts(usd=3 * number, requests=1)),),
         sums={"usd": number},
-        record={"id": "x"},
+        record='["id", "x"]',
         **facts,
     )
 
@@ -71,7 +69,7 @@ async def test_it_is_on_disk_when_keep_returns(tmp_path: Path) -> None:
         with sqlite3.connect(file) as other:
             ((body,),) = other.execute("SELECT body FROM settlements").fetchall()
         other.close()
-    assert json.loads(body) == json.loads(json.dumps(asdict(settlement(7))))
+    assert read(body) == settlement(7)
 
 
 async def test_what_was_taken_lately_can_be_sent_again_and_is_forgotten_later(tmp_path: Path) -> None:
@@ -98,12 +96,13 @@ async def test_an_empty_journal_leaves_no_file_and_one_that_is_owed_does(tmp_pat
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from gateway.store.journal import Journal, _read
+from gateway.store.journal import Journal
+from gateway.store.usage import read
 async def main():
     one = Journal(Path(sys.argv[1]), clock=lambda: 1_750_000_000.0)
     one.open()
     for body in sys.stdin:
-        await one.keep(_read(body))
+        await one.keep(read(body))
         print("kept", flush=True)
     os.kill(os.getpid(), 9)
 asyncio.run(main())
@@ -111,7 +110,7 @@ asyncio.run(main())
 
 
 async def test_the_file_of_a_process_that_was_killed_is_adopted_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
-    bodies = "".join(json.dumps(asdict(settlement(number))) + "\n" for number in range(50))
+    bodies = "".join(written(settlement(number)) + "\n" for number in range(50))
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     dead = await asyncio.to_thread(subprocess.run, command, input=bodies, text=True, capture_output=True, check=False)
     assert (dead.returncode, dead.stdout.count("kept"), dead.stderr) == (-9, 50, "")

@@ -84,7 +84,7 @@ async def test_what_a_gateway_gave_up_is_not_reserved_when_it_arrives(
             assert (await client.post("/audio/speech", json=SPEECH)).status_code == status
             await until(lambda: rooms.raw.xlen("{ag}:usage"), lambda count: count == 2)
             (asked,) = held_back
-            assert await evaluate(*asked) == ["over"]
+            assert await evaluate(*asked) == [["over"]]
             assert await rooms.raw.hlen("{ag}:held") == await rooms.raw.zcard("{ag}:leases") == 0
             assert await gateway.cost() == 75 + usd
 

@@ -46,7 +46,7 @@ def meanwhile(rooms: Rooms, deed: Callable[[int], Coroutine[Any, Any, None]]) ->
     async def watched(script: str, keys: Any, args: Any) -> object:
         found: Any = await run(script, keys, args)
         if script == "settle":
-            answers.append(found[0])
+            answers.append(found[0][0])
             await deed(len(answers))
         return found
 

@@ -68,7 +68,7 @@ class Racer:
             used=Amounts(usd=used, ms=5),
             cost=Amounts(usd=used, ms=5),
             sums={"requests": 1, "usd": used, "ms": 5},
-            record={"id": rid, "cost_micro_usd": str(used)},
+            record=json.dumps(["id", rid, "cost_micro_usd", str(used)]),
         )
         times = 3 if self.draw.random() < 0.3 else 1
         told = await asyncio.gather(*(self.usage.settle(one) for _ in range(times)))

@@ -1,6 +1,7 @@
 """Keys and teams that operators make: checked before they are written, written down, never mixed up with the file's."""
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 
@@ -31,6 +32,14 @@ async def refusal(work) -> tuple[str, str]:
     return caught.value.name, caught.value.message
 
 
+async def asked(rooms, caller):
+    """What the script says to a caller who reserves nothing."""
+    one = {"rid": "r", "key": caller.kid, "team": caller.team, "digest": caller.digest, "versions": caller.versions}
+    one |= {"hour": "", "offers": [["one", 0, 0, 0]], "peek": True, "model": "", "route": ""}
+    scopes = [f"{{ag}}:k:{caller.kid}", f"{{ag}}:t:{caller.team}", "{ag}:done:", "{ag}:u:one"]
+    return await rooms.connection.run("admit", ["{ag}:leases", "{ag}:held", *scopes], [1000, json.dumps([one])])
+
+
 async def tried(rooms, text: str) -> str:
     """What a gateway says to this key: ok, or the refusal's name; it remembers what it saw."""
     presented = parse(text)
@@ -38,18 +47,7 @@ async def tried(rooms, text: str) -> str:
         for fresh in (False, True):
             caller = await rooms.keys.holder(presented, now=time.time(), peer="10.0.0.1", fresh=fresh)
             rooms.caller, rooms.presented = caller, presented
-            answer = await rooms.connection.run(
-                "admit",
-                [
-                    f"{{ag}}:k:{caller.kid}",
-                    f"{{ag}}:t:{caller.team}",
-                    "{ag}:leases",
-                    "{ag}:held",
-                    "{ag}:done",
-                    "{ag}:u:one",
-                ],
-                ["r", caller.digest, *caller.versions, 1000, "peek", "one", 0, 0, 0],
-            )
+            answer = (await asked(rooms, caller))[0]
             if answer[0] == "ok":
                 return "outdated" if caller.outdated else "ok"
             if answer[0] != "stale":

@@ -1,14 +1,16 @@
 """Settling: what was reserved is released, what was used is charged, both once."""
 
 import asyncio
+import json
 from datetime import UTC, date, datetime
 
 import pytest
 
 from gateway.errors import Refused
-from gateway.policy.limits import Limit
+from gateway.policy.limits import Amounts, Limit
 from gateway.store.totals import METRICS
-from gateway.store.usage import DAYS_TTL, HOURS_TTL, SETTLED_TTL
+from gateway.store.usage import DAYS_TTL, HOURS_TTL, SETTLED_TTL, Spent
+from tests.store.conftest import refused
 
 SCOPES = ("alice", "default", "one")
 BEGAN = datetime(2024, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -148,15 +150,20 @@ async def test_a_large_bill_is_kept_to_the_unit(rooms):
 
 
 @pytest.mark.parametrize("bad", ["", "seven", "1,5", "7 usd", "--7", "-7", "0.5", "9007199254740992", "nan", "inf"])
-@pytest.mark.parametrize("at", [3, 6, 7, 9, 11, 13], ids=["usd", "requests", "ttl", "days", "count", "sum"])
-async def test_a_bad_number_changes_nothing(rooms, at, bad):
+@pytest.mark.parametrize("place", ["used", "cost", "failed", "sums", "kept", "days"])
+async def test_a_bad_number_changes_nothing(rooms, place, bad):
     await rooms.declare()
     await rooms.admit("r1", usd=10)
     keys, args = await _sent(rooms)
-    args[at - 1] = bad
+    if place in ("kept", "days"):
+        args[0 if place == "kept" else 2] = bad
+    else:
+        (one,) = json.loads(args[3])
+        where = {"used": one["used"], "cost": one["cost"], "failed": one["failed"][0], "sums": one["sums"][-1]}
+        where[place][3 if place == "used" else 1] = bad
+        args[3] = json.dumps([one])
     before = await rooms.everything()
-    with pytest.raises(Refused):
-        await rooms.connection.run("settle", keys, args)
+    assert await refused(rooms, "settle", keys, args)
     assert await rooms.everything() == before
     assert await rooms.settle("r1", usd=7)
 
@@ -175,7 +182,7 @@ async def _sent(rooms):
     real, rooms.connection.run = rooms.connection.run, run
     try:
         with pytest.raises(Caught):
-            await rooms.settle("r1", usd=7)
+            await rooms.settle("r1", usd=7, failed=[Spent("two", Amounts(usd=3))])
     finally:
         rooms.connection.run = real
     (sent,) = caught

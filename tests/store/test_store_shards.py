@@ -1,6 +1,7 @@
 """Sixteen shards: teams apart, and an upstream's limits, which all of them draw from, never exceeded."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -57,8 +58,9 @@ class Sharded:
         admission = await self.limits.admit(rid, caller, presented, offers=offers)
         amounts = Amounts(usd=used)
         sums = {"requests": 1, "usd": used}
+        record = json.dumps(["id", rid])
         one = Settlement(
-            rid, caller.kid, team, "m", admission.upstream, "speech", 1.7e9, amounts, amounts, sums, {"id": rid}
+            rid, caller.kid, team, "m", admission.upstream, "speech", 1.7e9, amounts, amounts, sums, record
         )
         assert await self.usage.settle(one)
         return admission.upstream

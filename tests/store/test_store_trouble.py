@@ -201,7 +201,7 @@ async def test_R_13_five_hundred_at_once_wait_for_a_silent_server_no_longer_than
             rooms_at(f"{wire.url}?max_connections={POOL}") as rooms,
         ):
             await rooms.declare()
-            rooms.connection._timeout = 0.25
+            rooms.connection.timeout = 0.25
             wire.silent = True
             started = time.monotonic()
             await asyncio.gather(*(down(rooms.admit(f"r{number}", usd=1)) for number in range(500)))
@@ -347,7 +347,7 @@ async def test_a_store_that_was_late_once_is_not_gone_and_one_that_is_silent_or_
     with listening(ENGINES[0]) as server:
         async with wired((await server.answering()).url) as wire, rooms_at(wire.url) as rooms:
             await rooms.declare()
-            rooms.connection._timeout = 0.1
+            rooms.connection.timeout = 0.1
             await rooms.admit("r1", usd=1)
             wire.silent = True
             await down(rooms.admit("r2", usd=1))
@@ -356,7 +356,7 @@ async def test_a_store_that_was_late_once_is_not_gone_and_one_that_is_silent_or_
             assert rooms.connection.gone, "nothing was heard since"
             monkeypatch.undo()
             wire.silent = False
-            rooms.connection._timeout = 2.0
+            rooms.connection.timeout = 2.0
             await until_true(lambda: admitted(rooms), seconds=10)
             assert not rooms.connection.gone
             wire.refuses = True

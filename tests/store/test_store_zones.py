@@ -36,7 +36,7 @@ CALENDAR = f"""
 {shared_text().replace(CLOCK, "{0, 0}")}
 local found = {{}}
 for i = 1, #ARGV do
-  now = tonumber(ARGV[i])
+  now, calendars = tonumber(ARGV[i]), {{}}
   now_ms = now * 1000 + 1
   UTC = calendar({{0}})
   local days = calendar_of(KEYS[1])

@@ -190,6 +190,7 @@ async def test_speech_is_known_by_its_characters(store_url: str, data: Path) -> 
         async with dial(gateway) as wire:
             assert (await wire.post("/v1/audio/speech", words, content_type="application/json")).status == 200
             refused = await wire.post("/v1/audio/speech", words, content_type="application/json")
+        await gateway.idle()
         assert (await numbers(gateway))[26:30] == [75, 0, 5, 1]
     assert (refused.status, len(one.seen)) == (429, 1)
 

@@ -123,18 +123,13 @@ async def test_a_caller_that_hangs_up_while_the_store_is_asked_leaves_nothing_he
             await wire.send(SPEECH)
             await until(lambda: side.hlen("{ag}:held"), lambda count: count == 1)  # reserved, and nobody knows yet
             wire.hang_up()
-            await until(lambda: watched(gateway), lambda names: names == [])
+            await gateway.asked(connections=0, requests=1)  # it is heard, and what the store is told goes on
             go_on.set()
             await until(lambda: side.hlen("{ag}:held"), lambda count: count == 0)
         records = await gateway.records(2)
         await gateway.idle()
     assert (records[1]["status"], records[1]["cost_micro_usd"]) == ("499", "0")
     assert len(one.seen) == 1
-
-
-async def watched(gateway: Running) -> list[str]:
-    """The requests whose callers have not gone yet."""
-    return [name for name in await left_of(gateway) if name.startswith("watch req")]
 
 
 async def cancelled_somewhere(gateway: Running, dice: random.Random) -> None:
@@ -155,6 +150,7 @@ async def test_a_hundred_callers_that_go_away_leave_nothing_behind(store_url: st
     async with serving(store_url, data, slow) as (gateway, one):
         always = await left_of(gateway)
         await asyncio.gather(*(cancelled_somewhere(gateway, dice) for _ in range(100)))
+        await gateway.asked(connections=0, requests=0)
         await gateway.idle()
         await until(lambda: left_of(gateway), lambda names: names == always)
         one.answers = [said("still here")]

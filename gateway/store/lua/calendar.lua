@@ -70,15 +70,19 @@ local function calendar(zone)
 end
 
 local UTC = calendar({0})
+local calendars = {}
 
 local function calendar_of(team)
+  if calendars[team] then return calendars[team] end
   local text, zone = redis.call('HGET', team, 'z'), {}
+  calendars[team] = UTC
   if not text or text == '' then return UTC end
   for number in string.gmatch(text, '-?%d+') do  -- not all of it: a quarter of a year ahead is enough
     zone[#zone + 1] = tonumber(number)
     if #zone % 2 == 0 and zone[#zone] > now + 7776000 then break end
   end
-  return calendar(zone)
+  calendars[team] = calendar(zone)
+  return calendars[team]
 end
 
 -- Milliseconds until a window starts anew, -1 if it never does.

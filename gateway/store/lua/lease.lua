@@ -10,8 +10,8 @@ local parts = whole(ARGV[1])
 for i = 2, #ARGV, 4 do
   local measure, window, id, need = whole(ARGV[i]), whole(ARGV[i + 1]), whole(ARGV[i + 2]), whole(ARGV[i + 3])
   local at, amount = 6 + window * 4 + measure, 0
-  for j = 2, #scope.rows do
-    local row = scope.rows[j]
+  for j = 2, #rows_of(scope) do
+    local row = rows_of(scope)[j]
     local left = row[3] - scope.s[at]
     if row[1] == measure and row[2] == window and id == scope.s[1 + window] and left >= need then
       amount = math.max(need, math.floor(left / parts))

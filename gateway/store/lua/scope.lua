@@ -12,23 +12,62 @@
 -- that several shards draw from: in each of them only what it was granted (field `g`) may be used.
 -- Reserved amounts have no window: a request is charged to the windows that are current when it is settled.
 
+local loaded, unsaved = {}, nil  -- the scopes by key; those to be saved at the end, for scripts that do many things
+
 local function load(key, days)
-  local found = redis.call('HMGET', key, 's', 'c')
-  local s = found[1] and cmsgpack.unpack(found[1]) or {}
-  for i = #s + 1, 32 do s[i] = 0 end
-  for window = 1, 5 do
-    -- Forward, or back by more than one: a clock set back a little over a boundary must not give a budget anew.
-    local was, is = s[1 + window], days.ids[window]
-    if is > was or is < was - 1 then
-      s[1 + window] = is
-      for measure = 1, 4 do s[6 + window * 4 + measure] = 0 end
+  local scope = loaded[key]
+  if not scope then
+    local found = redis.call('HMGET', key, 's', 'c')
+    scope = {key = key, s = found[1] and cmsgpack.unpack(found[1]) or {}, c = found[2]}
+    for i = #scope.s + 1, 32 do scope.s[i] = 0 end
+    loaded[key] = scope
+  end
+  if scope.days ~= days then
+    local s = scope.s
+    scope.days = days
+    for window = 1, 5 do
+      -- Forward, or back by more than one: a clock set back a little over a boundary must not give a budget anew.
+      local was, is = s[1 + window], days.ids[window]
+      if is > was or is < was - 1 then
+        s[1 + window] = is
+        for measure = 1, 4 do s[6 + window * 4 + measure] = 0 end
+      end
     end
   end
-  return {key = key, s = s, rows = found[2] and cmsgpack.unpack(found[2]) or {0}, days = days}
+  return scope
+end
+
+local function rows_of(scope)
+  scope.rows = scope.rows or scope.c and cmsgpack.unpack(scope.c) or {0}
+  return scope.rows
 end
 
 local function save(scope)
-  redis.call('HSET', scope.key, 's', cmsgpack.pack(scope.s))
+  if unsaved then
+    unsaved[scope.key] = scope
+  else
+    redis.call('HSET', scope.key, 's', cmsgpack.pack(scope.s))
+  end
+end
+
+-- For scripts that do many things: what `save` was told meanwhile.
+local function save_all()
+  local all = unsaved
+  unsaved = nil
+  for _, scope in pairs(all) do save(scope) end
+end
+
+-- Do many things, each whole or, if it fails, not at all as long as it reads all it is told before it changes anything.
+-- Returns the answer to each: what `one` returns, or {"error", what went wrong}.
+local function each(items, one)
+  local answers = {}
+  unsaved = {}
+  for i, item in ipairs(items) do
+    local done, found = pcall(one, item)
+    answers[i] = done and found or {'error', type(found) == 'table' and found.err or tostring(found)}
+  end
+  save_all()
+  return answers
 end
 
 -- A rate: microseconds between two requests (whole ones: sums of fractions go wrong, and a burst would end one early),
@@ -62,10 +101,10 @@ end
 -- grant (0: nothing), id of the window}, or nil.
 -- Rates are not asked again (`rates` false) for a request that has passed them.
 local function broken(scope, amounts, rates)
-  local s, worst = scope.s, nil
-  if scope.rows[1] > 0 and s[1] >= scope.rows[1] then worst = {5, 0, scope.rows[1], s[1], 1, 1000, 0, 0} end
-  for i = 2, #scope.rows do
-    local row = scope.rows[i]
+  local s, rows, worst = scope.s, rows_of(scope), nil
+  if rows[1] > 0 and s[1] >= rows[1] then worst = {5, 0, rows[1], s[1], 1, 1000, 0, 0} end
+  for i = 2, #rows do
+    local row = rows[i]
     local measure, window, limit = row[1], row[2], row[3]
     local over, used, wait, missing = false, 0, 0, 0
     if row[4] then
@@ -100,8 +139,9 @@ end
 
 -- A request passes the rates of a scope.
 local function pass(scope)
-  for i = 2, #scope.rows do
-    local row = scope.rows[i]
+  local rows = rows_of(scope)
+  for i = 2, #rows do
+    local row = rows[i]
     if row[4] then
       local every, _, full = rate(scope, row)
       scope.s[30 + row[2]] = full + every
@@ -133,20 +173,14 @@ local function whole(text)
   return number
 end
 
--- ARGV from `at` on: usd, ms, characters, requests.
-local function read_amounts(at)
-  return {whole(ARGV[at]), whole(ARGV[at + 1]), whole(ARGV[at + 2]), whole(ARGV[at + 3])}
-end
-
--- ARGV from `first` on: name, usd, ms, characters for each scope from KEYS[keys_from] on.
-local function read_candidates(first, keys_from)
+-- {{name, usd, ms, characters}, ...} as `choose` wants it; `prefix` is what the names of all keys begin with.
+local function candidates_of(offers, prefix)
   local candidates = {}
-  for i = keys_from, #KEYS do
-    local at = first + (i - keys_from) * 4
-    candidates[#candidates + 1] = {
-      key = KEYS[i],
-      name = ARGV[at],
-      amounts = {whole(ARGV[at + 1]), whole(ARGV[at + 2]), whole(ARGV[at + 3]), 1},
+  for i, offer in ipairs(offers) do
+    candidates[i] = {
+      key = prefix .. 'u:' .. offer[1],
+      name = offer[1],
+      amounts = {whole(offer[2]), whole(offer[3]), whole(offer[4]), 1},
     }
   end
   return candidates
@@ -162,31 +196,47 @@ local function charge(scope, used, sign, ids)
   end
 end
 
--- The first three KEYS of a request's end: key, team and upstream.
-local function three_scopes()
-  local days = calendar_of(KEYS[2])
-  return {load(KEYS[1], days), load(KEYS[2], days), load(KEYS[3], UTC)}
+-- The scopes of a request's end: key, team and upstream.
+local function three_scopes(key, team, upstream)
+  local days = calendar_of(team)
+  return {load(key, days), load(team, days), load(upstream, UTC)}
 end
 
--- Add sums, (field, amount) pairs, to the usage of an hour and a day, which live for so many seconds.
-local function add_sums(pairs_of, hour, day, hour_ttl, day_ttl)
-  for _, pair in ipairs(pairs_of) do
-    redis.call('HINCRBY', hour, pair[1], pair[2])
-    redis.call('HINCRBY', day, pair[1], pair[2])
-  end
-  redis.call('EXPIRE', hour, hour_ttl)
-  redis.call('EXPIRE', day, day_ttl)
+-- What usage.py writes of a settlement is read before anything is changed.
+local function four(amounts)
+  return {whole(amounts[1]), whole(amounts[2]), whole(amounts[3]), whole(amounts[4])}
 end
 
--- ARGV from `at` on: how many sums follow, then field and amount of each. Returns the pairs and where the rest begins.
-local function read_sums(at)
-  local found = {}
-  for i = 1, whole(ARGV[at]) do
-    found[i] = {ARGV[at + 2 * i - 1], whole(ARGV[at + 2 * i])}
+-- The sums as pairs of field and amount: team, key, model, upstream, route and metric make a field.
+local function sums_of(item)
+  local sums = {}
+  local function add(upstream, metric, amount)
+    local parts = {item.team, item.kid, item.model, upstream, item.route, metric}
+    for i, part in ipairs(parts) do parts[i] = string.gsub(part, '|', '_') end
+    sums[#sums + 1] = {table.concat(parts, '|'), whole(amount)}
   end
-  local rest = at + 1 + 2 * #found
-  assert(#ARGV > rest, 'the record must not be empty')
-  return found, rest
+  for _, sum in ipairs(item.sums) do
+    if sum[2] ~= 0 then add(item.upstream, sum[1], sum[2]) end
+  end
+  for _, spent in ipairs(item.failed) do add(spent[1], 'cost', spent[2]) end
+  assert(#item.record > 0 and #item.record % 2 == 0, 'a record is fields and values')
+  return sums
+end
+
+-- Add sums, (field, amount) pairs, to the usage of an hour and a day; `save_sums` writes them.
+local added = {}
+
+local function add_sums(sums, sign, hour, day)
+  for _, key in ipairs({hour, day}) do
+    added[key] = added[key] or {}
+    for _, pair in ipairs(sums) do added[key][pair[1]] = (added[key][pair[1]] or 0) + sign * pair[2] end
+  end
+end
+
+local function save_sums()
+  for key, fields in pairs(added) do
+    for field, amount in pairs(fields) do redis.call('HINCRBY', key, field, amount) end
+  end
 end
 
 -- For scripts that operators' doors run: a line in the audit stream KEYS[1]; ARGV begins with door, action and what.

@@ -6,9 +6,9 @@
 local found = {now_ms}
 for i = 1, #KEYS, 2 do
   local scope, rows = load(KEYS[i], calendar_of(KEYS[i + 1])), {}
-  if scope.rows[1] > 0 then rows[1] = {5, 0, scope.rows[1], scope.s[1], 0, -1, 0} end
-  for j = 2, #scope.rows do
-    local row = scope.rows[j]
+  if rows_of(scope)[1] > 0 then rows[1] = {5, 0, rows_of(scope)[1], scope.s[1], 0, -1, 0} end
+  for j = 2, #rows_of(scope) do
+    local row = rows_of(scope)[j]
     local used, reserved, wait = standing(scope, row)
     rows[#rows + 1] = {row[1], row[2], row[3], used, reserved, wait, row[4] or 0}
   end

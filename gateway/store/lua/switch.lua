@@ -1,13 +1,14 @@
 -- Move a reservation to another upstream, at that one's price. All or nothing.
 -- KEYS: 1 key scope, 2 team scope, 3 reservations, 4 scope of the upstream that holds it now, 5... candidates
 -- ARGV: 1 request id, 2 name of the upstream that holds it now, 3 - 6 what the attempt there cost all the same: usd, ms,
---       characters, requests, 7... per candidate: name, usd, ms, characters
+--       characters, requests, 7 the candidates as JSON: a list of {name, usd, ms, characters}
 -- Returns {"ok", candidate's name} | {"gone"} (no such reservation there) | {"full", denial, ...} as admit.lua
 
 local packed = redis.call('HGET', KEYS[3], ARGV[1])
 if not packed then return {'gone'} end
 local held = cmsgpack.unpack(packed)
-local spent, candidates = read_amounts(3), read_candidates(7, 5)
+local spent = four({unpack(ARGV, 3, 6)})
+local candidates = candidates_of(cjson.decode(ARGV[7]), string.match(KEYS[3], '^(.-:)'))
 for _, candidate in ipairs(candidates) do  -- asked again after an answer was lost: it is already there
   if held[3] == candidate.name and held[3] ~= ARGV[2] then return {'ok', held[3]} end
 end
