@@ -57,14 +57,23 @@ local function save_all()
   for _, scope in pairs(all) do save(scope) end
 end
 
+-- What the server says when it can serve nobody now.
+local UNABLE = {}
+for word in string.gmatch('READONLY LOADING BUSY MISCONF CLUSTERDOWN MASTERDOWN NOREPLICAS TRYAGAIN MOVED ASK OOM', '%u+') do
+  UNABLE[word] = true
+end
+
 -- Do many things, each whole or, if it fails, not at all as long as it reads all it is told before it changes anything.
--- Returns the answer to each: what `one` returns, or {"error", what went wrong}.
+-- Returns the answer to each: what `one` returns, or {"error", what went wrong}. Where the server can serve nobody that
+-- is the answer to all, an error as the server writes it: whoever follows the master has to hear of it.
 local function each(items, one)
   local answers = {}
   unsaved = {}
   for i, item in ipairs(items) do
     local done, found = pcall(one, item)
-    answers[i] = done and found or {'error', type(found) == 'table' and found.err or tostring(found)}
+    local text = not done and (type(found) == 'table' and found.err or tostring(found))
+    if text and UNABLE[string.match(text, '%u%u+') or ''] then return {err = string.match(text, '%u%u+.*')} end
+    answers[i] = done and found or {'error', text}
   end
   save_all()
   return answers

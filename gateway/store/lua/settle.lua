@@ -78,6 +78,7 @@ local function one(item)
 end
 
 local answers = each(cjson.decode(ARGV[4]), one)
+if answers.err then return answers end
 save_sums()
 for key, ttl in pairs(seconds) do redis.call('EXPIRE', key, ttl) end
 return answers
