@@ -6,7 +6,7 @@ from dataclasses import dataclass
 Pour = Callable[[Callable[[bytes], None], Callable[[], None]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A request as it came in. `headers` have lower-case names, `authorization` all values of that header.
 

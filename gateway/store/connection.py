@@ -50,7 +50,7 @@ def script_text(script: str) -> str:
 
 def shared_text() -> str:
     """What is put in front of every script."""
-    return _text("calendar") + "\n" + _text("scope")
+    return "\n".join(_text(part) for part in ("calendar", "scope", "many"))
 
 
 def _text(script: str) -> str:

@@ -24,6 +24,7 @@ PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|teams|declared|audit|usage|
 WHILE_HELD = {"{ag}:leases", "{ag}:held"}
 SCRIPTS = {path.name.removesuffix(".lua") for path in (files("gateway.store") / "lua").iterdir()} - {
     "calendar",
+    "many",
     "scope",
 }
 

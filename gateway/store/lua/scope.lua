@@ -57,28 +57,6 @@ local function save_all()
   for _, scope in pairs(all) do save(scope) end
 end
 
--- What the server says when it can serve nobody now.
-local UNABLE = {}
-for word in string.gmatch('READONLY LOADING BUSY MISCONF CLUSTERDOWN MASTERDOWN NOREPLICAS TRYAGAIN MOVED ASK OOM', '%u+') do
-  UNABLE[word] = true
-end
-
--- Do many things, each whole or, if it fails, not at all as long as it reads all it is told before it changes anything.
--- Returns the answer to each: what `one` returns, or {"error", what went wrong}. Where the server can serve nobody that
--- is the answer to all, an error as the server writes it: whoever follows the master has to hear of it.
-local function each(items, one)
-  local answers = {}
-  unsaved = {}
-  for i, item in ipairs(items) do
-    local done, found = pcall(one, item)
-    local text = not done and (type(found) == 'table' and found.err or tostring(found))
-    if text and UNABLE[string.match(text, '%u%u+') or ''] then return {err = string.match(text, '%u%u+.*')} end
-    answers[i] = done and found or {'error', text}
-  end
-  save_all()
-  return answers
-end
-
 -- A rate: microseconds between two requests (whole ones: sums of fractions go wrong, and a burst would end one early),
 -- how long a full burst takes to come back, and when this bucket is full again (never later than it would be if it were
 -- empty: a clock may be set back, and limits change).
@@ -209,43 +187,6 @@ end
 local function three_scopes(key, team, upstream)
   local days = calendar_of(team)
   return {load(key, days), load(team, days), load(upstream, UTC)}
-end
-
--- What usage.py writes of a settlement is read before anything is changed.
-local function four(amounts)
-  return {whole(amounts[1]), whole(amounts[2]), whole(amounts[3]), whole(amounts[4])}
-end
-
--- The sums as pairs of field and amount: team, key, model, upstream, route and metric make a field.
-local function sums_of(item)
-  local sums = {}
-  local function add(upstream, metric, amount)
-    local parts = {item.team, item.kid, item.model, upstream, item.route, metric}
-    for i, part in ipairs(parts) do parts[i] = string.gsub(part, '|', '_') end
-    sums[#sums + 1] = {table.concat(parts, '|'), whole(amount)}
-  end
-  for _, sum in ipairs(item.sums) do
-    if sum[2] ~= 0 then add(item.upstream, sum[1], sum[2]) end
-  end
-  for _, spent in ipairs(item.failed) do add(spent[1], 'cost', spent[2]) end
-  assert(#item.record > 0 and #item.record % 2 == 0, 'a record is fields and values')
-  return sums
-end
-
--- Add sums, (field, amount) pairs, to the usage of an hour and a day; `save_sums` writes them.
-local added = {}
-
-local function add_sums(sums, sign, hour, day)
-  for _, key in ipairs({hour, day}) do
-    added[key] = added[key] or {}
-    for _, pair in ipairs(sums) do added[key][pair[1]] = (added[key][pair[1]] or 0) + sign * pair[2] end
-  end
-end
-
-local function save_sums()
-  for key, fields in pairs(added) do
-    for field, amount in pairs(fields) do redis.call('HINCRBY', key, field, amount) end
-  end
 end
 
 -- For scripts that operators' doors run: a line in the audit stream KEYS[1]; ARGV begins with door, action and what.
