@@ -51,8 +51,9 @@ class Pool:
     def give_back(self, connection: Connection, *, whole: bool) -> None:
         """An exchange is over; its connection is kept if both bodies have ended (`whole`: the request's)."""
         if whole and connection.reusable:
+            if not connection.reused:  # once: to look at an encrypted one takes as long as a request
+                self._kept(connection)
             connection.release(KEEP_ALIVE)
-            self._kept(connection)
             self._idle.append(connection)
         else:
             connection.abort()
