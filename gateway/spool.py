@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 
 PIECE = 64 * 1024  # bytes that are read from a file at once
 SMALL = 16 * 1024  # pieces below this are given together
-HELD = 8 * 1024 * 1024  # bytes in memory, of all bodies
+HELD = 6 * 1024 * 1024  # bytes in memory, of all bodies
 LIVE = 512 * 1024  # bytes in memory of a body that is in a file: so far may its follower be behind
 COST = 256  # what a piece takes beside its bytes
 
