@@ -6,7 +6,7 @@ Nothing is followed, nothing decoded, nothing added. How it is done is in `relay
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
@@ -70,28 +70,23 @@ class Exchange:
             raise
         self.status, self.headers = found.status, found.headers
 
-    async def read(self) -> bytes:
-        """More of the body, b"" at its end. Raises TimedOut, BrokenOff."""
+    async def read(self) -> list[bytes]:
+        """What has come of the body, in its pieces, none at its end. Raises TimedOut, BrokenOff."""
         ahead, self._ahead = self._ahead, b""
-        return ahead or await self._connection.read(self._idle)
+        return [ahead] if ahead else await self._connection.read(self._idle)
 
     async def peek(self, size: int) -> bytes:
         """The first `size` bytes of the body, or all of it; `read` gives them again. Raises TimedOut, BrokenOff."""
         while len(self._ahead) < size and (data := await self._connection.read(self._idle)):
-            self._ahead += data
+            self._ahead += b"".join(data)
         return self._ahead
 
     async def start(self, limit: int) -> bytes:
         """Up to about `limit` bytes of the body. Raises TimedOut, BrokenOff."""
         body = b""
         while len(body) < limit and (data := await self.read()):
-            body += data
+            body += b"".join(data)
         return body
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises TimedOut, BrokenOff."""
-        while data := await self.read():
-            yield data
 
     def close(self) -> None:
         """Done with it; safe to call twice. The connection is kept only when both bodies have ended."""

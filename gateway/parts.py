@@ -48,21 +48,21 @@ class Reply:
     entry: Entry
     parts: Parts
 
-    async def read(self) -> bytes:
-        """The upstream's bytes as they come, untouched; b"" at the end. Raises BrokenOff when it fails before that."""
+    async def read(self) -> list[bytes]:
+        """What has come from the upstream, untouched, nothing at the end. Raises BrokenOff if it fails before that."""
         entry = self.entry
         try:
-            piece = await self.exchange.read()
+            pieces = await self.exchange.read()
         except (BrokenOff, TimedOut) as error:
             verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
             self.parts.health.note(entry.upstream, Outcome(verdict))
             raise BrokenOff("the upstream broke off") from error
-        if piece:
-            if entry.first_byte is None:
-                entry.first_byte = self.parts.clock()
+        if pieces and entry.first_byte is None:
+            entry.first_byte = self.parts.clock()
+        for piece in pieces:
             entry.tap.feed(piece)
             entry.sent += len(piece)
-        return piece
+        return pieces
 
     def close(self, *, error: BaseException | None = None) -> None:
         """The answer is done, or nobody wants it any more (`error` tells)."""

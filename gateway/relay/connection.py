@@ -100,18 +100,18 @@ class Connection(asyncio.BufferedProtocol):
         self._due = inf
         return head
 
-    async def read(self, seconds: float) -> bytes:
-        """More of the body, b"" at its end; each time within `seconds`. Raises TimedOut, BrokenOff."""
+    async def read(self, seconds: float) -> list[bytes]:
+        """What has come of the body, in its pieces, none at its end; waits `seconds`. Raises TimedOut, BrokenOff."""
         while not self._answer.pieces:
             if self._answer.ended:
-                return b""
+                return []
             self.expect(seconds)
             await self._more()
         self._due = inf
         pieces, self._answer.pieces = self._answer.pieces, []
         self._held = 0
         self._read_on()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces
 
     def release(self, seconds: float) -> None:
         """The exchange is over; the connection is kept for so many seconds."""

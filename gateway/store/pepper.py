@@ -23,12 +23,15 @@ def read_pepper(folder: Path) -> bytes:
             # Written aside and linked: of processes that start at once one wins, and nobody reads half a file.
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(secrets.token_bytes(BYTES))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(new, path)
             except FileExistsError:
                 pass
             finally:
                 new.unlink()
+            _sync(folder)
         found = path.read_bytes()
     except OSError as error:
         raise SetupError(
@@ -38,3 +41,12 @@ def read_pepper(folder: Path) -> bytes:
     if len(found) < BYTES:
         raise SetupError(f"{path} is shorter than {BYTES} bytes; restore it from your back-up, or all keys are lost.")
     return found
+
+
+def _sync(folder: Path) -> None:
+    """Bring the folder's names to the disk: keys are told that are worth nothing without the file."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

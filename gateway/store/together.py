@@ -43,7 +43,7 @@ class Together(Generic[Item, Answer]):
         have to be noted; the cancellation comes with whatever is waited for next.
         """
         loop = asyncio.get_running_loop()
-        one = _Asked[Item, Answer](item, loop)
+        one: _Asked[Item, Answer] = _Asked(item, loop)
         self._waiting.append(one)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run(), name="store")

@@ -182,14 +182,14 @@ class Visit:
             if flow.write_paused:
                 await flow.drain()
             write(self._head(reply.status, reply.headers, call, chunked=chunked))
-            while piece := await reply.read():
-                tail = piece[-4:] if len(piece) > 3 else (tail + piece)[-4:]
+            while pieces := await reply.read():
+                tail = b"".join([piece[-4:] for piece in (tail, *pieces[-4:])])[-4:]
                 if flow.write_paused:
                     await flow.drain()
                 if chunked:
-                    self._line.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+                    self._line.transport.writelines((b"%x\r\n" % sum(map(len, pieces)), *pieces, b"\r\n"))
                 elif not bodiless:
-                    write(piece)
+                    self._line.transport.writelines(pieces)
         except BrokenOff:
             error = refuse("upstream_failed")
             reply.close(error=error)

@@ -94,7 +94,9 @@ async def killed_again_and_again(data: Path, fsync: Fsync, kills: int) -> None:
             await checker.at_rest(gateway)
             figures = await checker.check(*numbers(gateway))
     print(f"R-3 {fsync}, {kills} kills: {lacked} of {len(acknowledged)} acknowledged lost;", figures)
-    assert lacked == 0
+    # While it syncs what came before, a server with `everysec` answers first and writes later: then it may lack some
+    # right after its return. The journal sends them again, and the sums above are right.
+    assert lacked == 0 or fsync == "everysec"
 
 
 async def _now(value: object) -> object:

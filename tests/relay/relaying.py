@@ -70,6 +70,12 @@ class Bodies:
         return self.made[-1]
 
 
+async def pieces(exchange: Exchange) -> AsyncIterator[bytes]:
+    """The body as it arrives."""
+    while some := await exchange.read():
+        yield b"".join(some)
+
+
 @asynccontextmanager
 async def relaying(tls: ssl.SSLContext | None = TRUSTING_NOBODY) -> AsyncIterator[Client]:
     """A client; it is closed in the end. `tls` None: it trusts whom it trusts by default."""
@@ -114,7 +120,7 @@ async def opened(
 async def read(exchange: Exchange) -> Answer:
     """The rest of it; it is closed."""
     try:
-        body = b"".join([piece async for piece in exchange.pieces()])
+        body = b"".join([piece async for piece in pieces(exchange)])
     finally:
         exchange.close()
     return Answer(exchange.status, exchange.headers, body)

@@ -10,7 +10,7 @@ from tests.corpus.replies import CHUNKED, GOOD, head, reply
 from tests.relay.line import Line
 from tests.relay.machine import black_hole, closed_port
 from tests.relay.origin import in_turn, origin, serves
-from tests.relay.relaying import Bodies, Body, ask, opened, read, relaying
+from tests.relay.relaying import Bodies, Body, ask, opened, pieces, read, relaying
 
 SHORT = 0.05  # seconds
 LATE = 1.0  # more than that, after SHORT, is too late on the busiest machine
@@ -150,7 +150,7 @@ async def test_a_reader_who_takes_his_time_is_no_reason_to_give_up() -> None:
         exchange = await opened(client, one.url, idle=SHORT)
         await asyncio.sleep(SHORT * 2)
         got = b""
-        async for piece in exchange.pieces():
+        async for piece in pieces(exchange):
             got += piece
             await asyncio.sleep(SHORT * 2)
         exchange.close()

@@ -8,7 +8,7 @@ from gateway.client import BrokenOff, Client, Unreachable
 from tests.corpus.replies import BAD_BODIES, BAD_HEADS, BEGUN, GOOD, STOWAWAY
 from tests.relay.line import Line
 from tests.relay.origin import Origin, Script, in_turn, origin, serves
-from tests.relay.relaying import ask, opened, relaying
+from tests.relay.relaying import ask, opened, pieces, relaying
 
 pytestmark = pytest.mark.asyncio(loop_factories=["uvloop"])  # what the bytes mean has nothing to do with the loop
 SHORT = 300  # bytes of a reply that is also sent one by one
@@ -35,7 +35,7 @@ async def gather(client: Client, one: Origin, got: bytearray) -> None:
     """Ask, and put down what comes of the body."""
     exchange = await opened(client, one.url)
     try:
-        async for piece in exchange.pieces():
+        async for piece in pieces(exchange):
             got += piece
     finally:
         exchange.close()

@@ -14,7 +14,7 @@ from tests.corpus.replies import CHUNKED, GOOD, head
 from tests.relay.line import Line
 from tests.relay.machine import stalled, under_way
 from tests.relay.origin import Origin, in_turn, origin, serves
-from tests.relay.relaying import Bodies, ask, opened, read, relaying
+from tests.relay.relaying import Bodies, ask, opened, pieces, read, relaying
 
 MUCH, PIECE = 20 * 1024 * 1024, 64 * 1024
 AHEAD = 1024 * 1024  # bytes that may wait here
@@ -106,7 +106,7 @@ async def test_an_answer_is_read_no_faster_than_it_is_taken(how: str) -> None:
         print(f"{here / 1024:.0f} KiB of an answer wait here, {stopped / 1024:.0f} KiB were sent")
         assert here <= AHEAD
         size = 0
-        async for piece in exchange.pieces():
+        async for piece in pieces(exchange):
             size += len(piece)
             assert len(piece) <= AHEAD
         exchange.close()

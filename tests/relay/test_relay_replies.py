@@ -8,7 +8,7 @@ from gateway.client import BrokenOff, Unreachable
 from tests.corpus.replies import CHUNKED, FIVE, GOOD, SOUND, STOWAWAY, Sound, head, reply
 from tests.relay.line import Line
 from tests.relay.origin import Script, in_turn, origin, serves
-from tests.relay.relaying import Answer, ask, opened, read, relaying
+from tests.relay.relaying import Answer, ask, opened, pieces, read, relaying
 
 
 def says(sound: Sound, *cuts: int) -> Script:
@@ -211,10 +211,10 @@ async def test_pieces_come_as_they_arrive() -> None:
 
     async with origin(script) as one, relaying() as client:
         exchange = await opened(client, one.url)
-        pieces = exchange.pieces()
-        assert await anext(pieces) == b"hello"
+        arriving = pieces(exchange)
+        assert await anext(arriving) == b"hello"
         go_on.set()
-        assert [piece async for piece in pieces] == [b" world"]
+        assert [piece async for piece in arriving] == [b" world"]
         exchange.close()
 
 

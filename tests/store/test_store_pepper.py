@@ -43,6 +43,24 @@ def test_only_its_owner_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
+def test_it_is_on_disk_before_anybody_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, sync, link = list[str](), os.fsync, os.link
+
+    def synced(fd: int) -> None:
+        seen.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        sync(fd)
+
+    def linked(old: Path, new: Path) -> None:
+        seen.append("link")
+        link(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "link", linked)
+    read_pepper(tmp_path)
+    read_pepper(tmp_path)
+    assert seen == ["file", "link", "folder"]
+
+
 def test_threads_at_once_get_the_same(tmp_path: Path) -> None:
     for turn in range(20):
         folder, barrier = tmp_path / str(turn), Barrier(20)
