@@ -22,3 +22,17 @@ def test_a_mark_is_seen_where_it_is_and_where_it_may_begin(data: bytes) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(search, "_SEARCH", way)
             assert may_hold(data, MARK) is expected
+
+
+@pytest.mark.parametrize("error", [OSError, TypeError, AttributeError])
+def test_without_a_c_library_that_searches_it_does_as_well(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def missing(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    assert search._memmem() is None
+    monkeypatch.setattr(search, "_SEARCH", search._memmem())
+    assert search.may_hold(b"one--mark--two", b"-mark")
+    assert not search.may_hold(b"one--two", b"-mark")
