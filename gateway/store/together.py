@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from gateway.errors import refuse
+from gateway.errors import Refused, refuse
 
 MOST = 128  # in one batch
 Item = TypeVar("Item")
@@ -68,11 +68,15 @@ class Together(Generic[Item, Answer]):
                 late = (sent + clock()) / 2
                 behind = [one for one in self._waiting if one.since <= late]
                 self._waiting = [one for one in self._waiting if one.since > late]
-                _tell(behind, [error] * len(behind))
+                _tell(behind, [_gone()] * len(behind))  # nothing was asked of these, so nothing has to be noted
             except BaseException:  # the loop is closed under it
-                _tell(batch, [refuse("store_down", retry_after=1)] * len(batch))
+                _tell(batch, [_gone()] * len(batch))
                 raise
             _tell(batch, answers)
+
+
+def _gone() -> Refused:
+    return refuse("store_down", retry_after=1)
 
 
 async def _to_the_end(one: _Asked[Item, Answer], loop: asyncio.AbstractEventLoop) -> Answer:

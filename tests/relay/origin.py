@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from tests.corpus.replies import GOOD
+from tests.corpus.replies import CHUNKED, GOOD, head
 from tests.relay.line import SECONDS, Gone, Got, Line
 
 Script = Callable[[Line], Awaitable[None]]
@@ -93,6 +93,18 @@ def serves(reply: bytes = GOOD) -> Script:
         while True:
             await line.request()
             await line.say(reply)
+
+    return script
+
+
+def halting(go_on: asyncio.Event) -> Script:
+    """Says "hello" in a chunk, and " world" in another once it may go on."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        await line.say(head(CHUNKED) + b"5\r\nhello\r\n")
+        await go_on.wait()
+        await line.say(b"6\r\n world\r\n0\r\n\r\n")
 
     return script
 

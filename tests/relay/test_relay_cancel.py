@@ -11,7 +11,7 @@ from tests.corpus.replies import CHUNKED, GOOD, head, reply
 from tests.relay.certificates import Authority
 from tests.relay.line import Line
 from tests.relay.machine import black_hole, sockets, until
-from tests.relay.origin import Origin, Script, in_turn, origin, serves
+from tests.relay.origin import Origin, Script, halting, in_turn, origin, serves
 from tests.relay.relaying import Bodies, ask, opened, read, relaying
 
 PIECE = b"a" * 64 * 1024
@@ -156,14 +156,7 @@ async def test_in_the_midst_of_the_body(data: bytes, upload: bool) -> None:
 
 async def test_a_look_ahead_that_is_called_off_loses_nothing() -> None:
     go_on = asyncio.Event()
-
-    async def script(line: Line) -> None:
-        await line.request()
-        await line.say(head(CHUNKED) + b"5\r\nhello\r\n")
-        await go_on.wait()
-        await line.say(b"6\r\n world\r\n0\r\n\r\n")
-
-    async with origin(script) as one, relaying() as client:
+    async with origin(halting(go_on)) as one, relaying() as client:
         exchange = await opened(client, one.url)
         asked = asyncio.ensure_future(exchange.peek(11))
         for _ in range(5):

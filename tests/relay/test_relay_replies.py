@@ -7,7 +7,7 @@ import pytest
 from gateway.client import BrokenOff, Unreachable
 from tests.corpus.replies import CHUNKED, FIVE, GOOD, SOUND, STOWAWAY, Sound, head, reply
 from tests.relay.line import Line
-from tests.relay.origin import Script, in_turn, origin, serves
+from tests.relay.origin import Script, halting, in_turn, origin, serves
 from tests.relay.relaying import Answer, ask, opened, pieces, read, relaying
 
 
@@ -202,14 +202,7 @@ async def test_the_start_of_a_body_is_bounded() -> None:
 
 async def test_pieces_come_as_they_arrive() -> None:
     go_on = asyncio.Event()
-
-    async def script(line: Line) -> None:
-        await line.request()
-        await line.say(head(CHUNKED) + b"5\r\nhello\r\n")
-        await go_on.wait()
-        await line.say(b"6\r\n world\r\n0\r\n\r\n")
-
-    async with origin(script) as one, relaying() as client:
+    async with origin(halting(go_on)) as one, relaying() as client:
         exchange = await opened(client, one.url)
         arriving = pieces(exchange)
         assert await anext(arriving) == b"hello"

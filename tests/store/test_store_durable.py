@@ -19,9 +19,11 @@ async def ours(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     """A connection to an embedded store."""
     with data_folder() as folder:
         store = Embedded(folder, search=engine_alone(request.param, tmp_path))
-        async with rooms_on(await store.start()) as rooms:
-            yield rooms.connection
-        await store.stop()
+        try:
+            async with rooms_on(await store.start()) as rooms:
+                yield rooms.connection
+        finally:
+            await store.stop()
 
 
 def says(connection: Connection, monkeypatch: pytest.MonkeyPatch, *looks: Mapping[str, int]) -> list[Mapping[str, int]]:
