@@ -133,7 +133,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request that is not for audio: it gets its id."""
         if scope["type"] != "http":
-            scope["state"][DESK] = Desk(self.parts, wall, named)
+            scope["state"][DESK] = Desk(self.parts, wall, named, shed=lambda: None)
             await self.live.api(scope, receive, send)
             return
         now = wall()

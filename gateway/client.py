@@ -47,7 +47,7 @@ class Exchange:
         self.headers: Mapping[str, str] = {}
         self.faulty = False  # the request's body could not be had
         self._connection, self._pool, self._sending = connection, pool, sending
-        self._idle, self._first_byte = upstream.idle_timeout, upstream.first_byte_timeout
+        self._idle, self._first_byte = upstream.idle_timeout, upstream.first_byte_timeout or 600.0
         self._sender: asyncio.Task[None] | None = None
         self._ahead = b""
         self._closed = False

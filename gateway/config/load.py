@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config.check import DEFAULT_TEAM, check, prices_at, units, usable
 from gateway.config.expand import variables
-from gateway.config.model import Config, Key, Server, Store, Team, Uploads, Usage
+from gateway.config.model import Config, Key, Server, Store, Team, Timeouts, Uploads, Usage
 from gateway.config.problem import ConfigError, Problem
 from gateway.config.rows import CanRow, LimitRow, UpstreamRow
 from gateway.config.schema import File, KeyRow, TeamRow
@@ -56,7 +56,7 @@ def _config(file: File, source: Source) -> Config:
     rows = {name: row for name, row in file.upstreams.items() if usable(row)}
     teams = {name: team_of(name, row) for name, row in file.teams.items()}
     return Config(
-        Server(**dict(file.server)),
+        Server(**{**dict(file.server), "timeouts": Timeouts(**dict(file.server.timeouts))}),
         Store(**dict(file.store)),
         Uploads(**dict(file.uploads)),
         Market(
@@ -85,6 +85,9 @@ def _upstream(name: str, row: UpstreamRow) -> Upstream:
         connect_timeout=row.timeouts.connect,
         first_byte_timeout=row.timeouts.first_byte,
         idle_timeout=row.timeouts.idle,
+        retry_timeouts=row.retry_timeouts,
+        max_requests=row.max_requests,
+        allow_private=row.allow_private,
         balance=kind.balance if row.balance is None else row.balance == "auto",
     )
 

@@ -15,10 +15,27 @@ UTC = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that callers are given: for a request's head (`header`), between requests (`idle`), between two pieces of
+    a body (`body`), to take what is sent to them (`send`), for a request from its head to its last byte (`total`); and
+    for what is under way once the gateway is to stop (`drain`).
+    """
+
+    header: float = 10.0
+    idle: float = 75.0
+    body: float = 30.0
+    send: float = 60.0
+    total: float = 600.0
+    drain: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """Where the gateway listens; `workers` processes share the port.
 
-    `admin_token` opens /admin/ to operators; empty: nothing is there.
+    `admin_token` opens /admin/ to operators; empty: nothing is there. `metrics_token` opens /metrics to others than
+    this machine. `trusted_proxies` are networks whose X-Forwarded-For is believed. `max_requests` and `max_connections`
+    are how many a worker takes at once.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +43,11 @@ class Server:
     workers: int = 1
     log: Literal["json", "text"] = "json"
     admin_token: str = field(default="", repr=False)
+    metrics_token: str = field(default="", repr=False)
+    trusted_proxies: tuple[str, ...] = ()
+    max_requests: int = 2000
+    max_connections: int = 10_000
+    timeouts: Timeouts = Timeouts()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,11 @@ class TimeoutsRow(Row):
     """How long to wait for an upstream, in seconds."""
 
     connect: Seconds = Field(5.0, description="For a connection, TLS included.")
-    first_byte: Seconds = Field(600.0, description="For the first byte of the answer, once the request is sent.")
+    first_byte: Annotated[float | None, values.SECONDS] = Field(
+        None,
+        description="For the first byte of the answer, once the request is sent. Not written: 30 and half the audio's "
+        "length, at most 600.",
+    )
     idle: Seconds = Field(60.0, description="Between two pieces of the answer.")
 
 
@@ -109,6 +113,16 @@ class UpstreamRow(Row):
     weight: Annotated[int, whole_number(1, 1000)] = Field(1, description="Share within one priority.")
     can: CanRow = Field(CanRow(), description="What it can do, where it differs from its kind.")
     timeouts: TimeoutsRow = Field(TimeoutsRow(), description="How long to wait for it, in seconds.")
+    retry_timeouts: Annotated[bool, values.FLAG] = Field(
+        False,
+        description="Try the next upstream when this one does not answer in time. It may have served, and bill it.",
+    )
+    max_requests: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        1024, description="Requests that a worker has under way there at once; more go elsewhere."
+    )
+    allow_private: Annotated[bool, values.FLAG] = Field(
+        False, description="Its address may be one of this machine or of a private network."
+    )
     limits: Limits = Field((), description="What the gateway may use of it, all keys together.")
     balance: Annotated[Literal["auto", "off"] | None, one_of(("auto", "off"))] = Field(
         None,

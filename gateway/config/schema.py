@@ -13,12 +13,23 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.config import values
-from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, UpstreamRow
+from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, Seconds, UpstreamRow
 from gateway.config.scalars import one_of, one_of_numbers, whole_number
 from gateway.policy.grace import Mode
 from gateway.policy.metering import Expiry
 
 Bytes = Annotated[int, values.SIZE]
+
+
+class PatienceRow(Row):
+    """How long callers are waited for, in seconds."""
+
+    header: Seconds = Field(10.0, description="For the head of a request.")
+    idle: Seconds = Field(75.0, description="For the next request on a connection.")
+    body: Seconds = Field(30.0, description="For the next piece of a body.")
+    send: Seconds = Field(60.0, description="For a caller to take what is sent.")
+    total: Seconds = Field(600.0, description="For a whole request, from its head to the last byte of its answer.")
+    drain: Seconds = Field(30.0, description="For what is under way when the gateway is told to stop.")
 
 
 class ServerRow(Row):
@@ -33,6 +44,21 @@ class ServerRow(Row):
     admin_token: Annotated[str, values.TOKEN] = Field(
         "", repr=False, description="Opens /admin/ to who shows it; at least 16 characters. Empty: nothing is there."
     )
+    metrics_token: Annotated[str, values.TOKEN] = Field(
+        "",
+        repr=False,
+        description="Opens /metrics to who shows it; at least 16 characters. Empty: to this machine alone.",
+    )
+    trusted_proxies: tuple[Annotated[str, values.NETWORK], ...] = Field(
+        (), description="Addresses and networks (CIDR) of proxies whose X-Forwarded-For is believed."
+    )
+    max_requests: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        2000, description="Requests that a worker serves at once; others are told to come again."
+    )
+    max_connections: Annotated[int, whole_number(1, 1_000_000)] = Field(
+        10_000, description="Connections that a worker holds at once, busy or idle."
+    )
+    timeouts: PatienceRow = Field(PatienceRow(), description="How long callers are waited for, in seconds.")
 
 
 class StoreRow(Row):

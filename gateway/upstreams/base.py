@@ -77,8 +77,10 @@ class Upstream:
     """One server that requests can go to: origin and key are one unit and never mixed.
 
     `models` maps what callers say to what this upstream calls it; a key may be a glob, whose value "*" means "the
-    same name". Lower `priority` goes first; `weight` shares out requests within a priority. `balance`: it is asked now
-    and then what is left of our money.
+    same name". Lower `priority` goes first; `weight` shares out requests within a priority. `first_byte_timeout` None:
+    by the audio's length. `retry_timeouts`: what it does not answer in time is tried elsewhere, though it may bill it.
+    `max_requests` may be under way there at once. `allow_private`: its address may be a private one. `balance`: it is
+    asked now and then what is left of our money.
     """
 
     name: str
@@ -90,8 +92,11 @@ class Upstream:
     priority: int = 1
     weight: int = 1
     connect_timeout: float = 5.0
-    first_byte_timeout: float = 600.0
+    first_byte_timeout: float | None = None
     idle_timeout: float = 60.0
+    retry_timeouts: bool = False
+    max_requests: int = 1024
+    allow_private: bool = False
     balance: bool = False
 
     def sent_model(self, model: str) -> str | None:

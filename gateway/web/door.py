@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from gateway.audio.request import PREFIX
 from gateway.call import Call
+from gateway.errors import Refused
 from gateway.parts import Parts
 from gateway.web.audio import Asked, Visit
 
@@ -25,12 +26,14 @@ DESK = "audiogate.desk"
 class Desk:
     """What the application hands to its doors, as DESK in the state of its lifespan scope.
 
-    `clock` gives seconds since 1970, `name` the id of a request that begins then.
+    `clock` gives seconds since 1970, `name` the id of a request that begins then. `shed` tells whether one that comes
+    now has to be refused, and how.
     """
 
     parts: Parts
     clock: Callable[[], float]
     name: Callable[[float], str]
+    shed: Callable[[], Refused | None]
 
 
 class Door(HttpToolsProtocol):

@@ -36,7 +36,7 @@ def test_a_small_file_has_all_the_defaults(tmp_path: Path) -> None:
     assert upstream.key is None
     assert upstream.can == KINDS["openai"].can
     assert (upstream.priority, upstream.weight) == (1, 1)
-    assert (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout) == (5, 600, 60)
+    assert (upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout) == (5, None, 60)
     assert config.market.prices == {"a": {**SHIPPED, "whisper-1": FREE}}
 
 

@@ -1,11 +1,11 @@
-"""The table of everything a caller can be told went wrong. Pure.
+"""The table of everything a caller can be told went wrong.
 
 One row per error: HTTP status, OpenAI's `type` and `code`, the message, and what the SDK shall do next
 (`x-should-retry`). `web/errors.py` renders it in OpenAI's envelope; nobody else chooses a status.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Retry = Literal["sdk", "yes", "no"]
@@ -164,9 +164,44 @@ ROWS: Mapping[str, Row] = {
         "No upstream accepted this request. Your key is fine; whoever runs this gateway has been told.",
     ),
     "upstream_failed": Row(502, _SERVER, "upstream_failed", "The upstream failed to serve this request."),
+    "upstream_untrusted": Row(
+        502,
+        _SERVER,
+        "tls",
+        "The upstream could not prove that it is the one it should be. Whoever runs this gateway has been told.",
+    ),
     "upstream_unreachable": Row(503, _SERVER, "upstream_unreachable", "No upstream could be reached."),
     "upstream_timeout": Row(504, _SERVER, "upstream_timeout", "The upstream did not answer in time."),
     "upstream_said": Row(400, _CALLER, None, "{message}"),  # status, type and code are the upstream's own
+    # sent before (Idempotency-Key)
+    "bad_idempotency_key": Row(
+        400,
+        _CALLER,
+        "invalid_idempotency_key",
+        "Idempotency-Key must have 1 to 255 printable characters without spaces.",
+    ),
+    "other_request": Row(
+        400,
+        _CALLER,
+        "idempotency_key_reused",
+        "This Idempotency-Key was used for another request in the last 24 hours. Use a new one for each request.",
+        retry="no",
+    ),
+    "under_way": Row(
+        409,
+        _CALLER,
+        "request_in_progress",
+        "A request with this Idempotency-Key is still under way. Please try again in {wait}.",
+        retry="yes",
+    ),
+    "not_kept": Row(
+        409,
+        _CALLER,
+        "answer_not_kept",
+        "The request with this Idempotency-Key was served and charged, and its answer is not kept: {why}. It is "
+        "not done again; use a new Idempotency-Key to have it done again.",
+        retry="no",
+    ),
     # keys and teams, for operators
     "unknown_name": Row(404, _CALLER, "not_found", "There is no {kind} called '{called}'."),
     "name_taken": Row(409, _CALLER, "name_taken", "There is or was a {kind} called '{called}'; choose another name."),
@@ -181,7 +216,23 @@ ROWS: Mapping[str, Row] = {
         "There is no record of '{rid}'. Requests that were let in leave one as they end. {kept}",
     ),
     "changed_meanwhile": Row(409, _CALLER, "changed_meanwhile", "The {kind} '{called}' was just changed; try again."),
+    # the connection
+    "bad_request": Row(400, _CALLER, "bad_request", "The request could not be read: {why}.", retry="no"),
+    "long_url": Row(
+        414, _CALLER, "uri_too_long", "The URL has more than {limit} bytes. Send what is long in the body.", retry="no"
+    ),
+    "large_head": Row(
+        431, _CALLER, "headers_too_large", "The headers have more than {limit}. Send fewer or smaller ones.", retry="no"
+    ),
+    "slow": Row(408, _CALLER, "request_timeout", "The request did not arrive in time: {why}.", retry="yes"),
     # the gateway itself
+    "overloaded": Row(
+        503,
+        _SERVER,
+        "overloaded",
+        "The gateway has more to do than it can right now. Please try again in {wait}.",
+        retry="yes",
+    ),
     "not_ready": Row(503, _SERVER, "not_ready", "The gateway is not ready: {why}.", retry="yes"),
     "internal": Row(
         500,
@@ -190,58 +241,3 @@ ROWS: Mapping[str, Row] = {
         "The server had an error while processing your request. Sorry about that!",
     ),
 }
-
-
-@dataclass(slots=True, eq=False)
-class Refused(Exception):
-    """An answer from the table: which row, its words, and what overrides the row.
-
-    `retry_after` is in seconds; `headers` are sent besides the usual ones. Raised by doers, returned by deciders.
-    """
-
-    name: str
-    words: Mapping[str, object] = field(default_factory=dict)
-    param: str | None = None
-    retry_after: float | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    status: int | None = None
-    type: str | None = None
-    code: str | None = None
-
-    @property
-    def row(self) -> Row:
-        """The row of the table, with what this refusal overrides put in."""
-        row = ROWS[self.name]
-        if self.status is None:
-            return row
-        return Row(self.status, self.type or row.type, self.code, row.message, row.param, row.retry)
-
-    @property
-    def message(self) -> str:
-        """The sentence for the caller."""
-        return self.row.message.format_map({"param": self.param, **self.words})
-
-    def envelope(self) -> dict[str, dict[str, str | None]]:
-        """OpenAI's error body: four keys, always all of them."""
-        row = self.row
-        return {
-            "error": {
-                "message": self.message,
-                "type": row.type,
-                "param": self.param if self.param is not None else row.param,
-                "code": row.code,
-            }
-        }
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}"
-
-
-def refuse(name: str, *, param: str | None = None, retry_after: float | None = None, **words: object) -> Refused:
-    """A refusal from row `name`."""
-    assert name in ROWS, f"no error named {name!r} in the table"
-    return Refused(name, words, param=param, retry_after=retry_after)
-
-
-class SetupError(Exception):
-    """The gateway cannot start. The message is one sentence that names the remedy; commands print it and exit 1."""
