@@ -15,6 +15,7 @@ from gateway.store.limits import Admission, Offer, Stale
 from gateway.upload import Upload
 
 RELOADS = 3
+HAS_TO_WAIT = frozenset({"upstream_busy", "overloaded"})  # whoever the caller is
 
 
 async def peek(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> None:
@@ -76,15 +77,17 @@ async def planned(
 ) -> tuple[Caller, Sequence[Candidate]]:
     """Where the request may go. What is remembered of a caller refuses nobody: before that the store is asked."""
     presented, caller = who
-    unhealthy = parts.health.unhealthy()
+    outlook = parts.health.outlook
     try:
-        return caller, routing.plan(upload.request, caller, parts.market, unhealthy=unhealthy, draw=parts.draw)
+        return caller, routing.plan(upload.request, caller, parts.market, outlook=outlook, draw=parts.draw)
     except Refused as refusal:
+        if refusal.name in HAS_TO_WAIT:
+            raise
         try:
             fresh = await again(call, presented, parts)
         except Refused as other:
             raise (refusal if other.name == "store_down" else other) from None
-        return fresh, routing.plan(upload.request, fresh, parts.market, unhealthy=unhealthy, draw=parts.draw)
+        return fresh, routing.plan(upload.request, fresh, parts.market, outlook=outlook, draw=parts.draw)
 
 
 async def again(call: Call, presented: Presented, parts: Parts) -> Caller:

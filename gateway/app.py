@@ -24,6 +24,7 @@ from gateway.ledger import Ledger
 from gateway.live import Live, name_all, spools_of
 from gateway.metrics import Metrics
 from gateway.parts import Parts
+from gateway.policy.budget import Budget
 from gateway.policy.ids import DRAW_BYTES, request_id
 from gateway.policy.pricing import MICRO
 from gateway.probe.parent import Probe
@@ -164,13 +165,14 @@ class Gateway:
         settler = Settler(self.connection, self.journal, metrics=self.metrics)
         store = config.store
         upstreams = [upstream.name for upstream in config.market.upstreams]
+        client = Client()
         return Parts(
             market=config.market,
             keys=Keys(self.connection, pepper=self._pepper),
             limits=Limits(self.connection),
-            client=Client(),
+            client=client,
             grace=Grace(store.on_unavailable, usd=int(store.grace_usd * MICRO), clock=time.monotonic),
-            health=Health(upstreams, clock=time.monotonic, metrics=self.metrics),
+            health=Health(upstreams, clock=time.monotonic, metrics=self.metrics, under_way=client.under_way),
             ledger=Ledger(
                 settler,
                 Leases(self.connection),
@@ -184,7 +186,9 @@ class Gateway:
             tasks=self.tasks,
             probe=self._probe,
             metrics=self.metrics,
+            budget=Budget(share_of=config.server.workers),
             max_bytes=config.uploads.max_bytes,
+            total=config.server.timeouts.total,
             clock=time.monotonic,
             draw=random.random,
         )

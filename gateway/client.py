@@ -5,21 +5,25 @@ Nothing is followed, nothing decoded, nothing added. How it is done is in `relay
 """
 
 import asyncio
+import errno
 import ssl
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Protocol
 
+from gateway.errors import refuse
 from gateway.relay.connection import Connection
 from gateway.relay.dial import Addresses, Trust, dial
-from gateway.relay.failures import BrokenOff, TimedOut, Unreachable
+from gateway.relay.failures import BrokenOff, TimedOut, Unreachable, Untrusted
 from gateway.relay.pool import Pool
 from gateway.relay.requests import LAST_CHUNK, Origin, chunk, framing, head, split
 from gateway.upstreams.base import Outgoing, Upstream
 
-__all__ = ("BrokenOff", "Client", "Exchange", "Sending", "TimedOut", "Unreachable")
+__all__ = ("BrokenOff", "Client", "Exchange", "Sending", "TimedOut", "Unreachable", "Untrusted")
 
 TURN = 512 * 1024  # bytes
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 AT_ONCE = 64 * 1024  # bytes of a body that is sent before its answer is looked for
 
 
@@ -40,24 +44,31 @@ class Sending(Protocol):
 
 
 class Exchange:
-    """An answer that is arriving."""
+    """An answer that is arriving. `took`: seconds that the upstream worked until it began, once it had the request.
+
+    `idle`: seconds that it may be silent. `ended` is called when it is done with.
+    """
 
     def __init__(self, connection: Connection, pool: Pool, sending: Sending | None, upstream: Upstream) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.faulty = False  # the request's body could not be had
+        self.took = 0.0
+        self.ended: Callable[[], None] = lambda: None
         self._connection, self._pool, self._sending = connection, pool, sending
-        self._idle, self._first_byte = upstream.idle_timeout, upstream.first_byte_timeout or 600.0
+        self.idle, self._patience = upstream.idle_timeout, 0.0
+        self._since = 0.0  # by the clock of the event loop: from then on the upstream had the whole request
         self._sender: asyncio.Task[None] | None = None
         self._ahead = b""
         self._closed = False
 
     async def begin(self, request: Outgoing, start: bytes) -> None:
         """Send the request, whose head is `start`; done when the answer's is here. Raises Unreachable, TimedOut."""
-        self._connection.begin(bodiless=request.method == "HEAD", patience=self._idle)
+        self._patience = request.patience
+        self._connection.begin(bodiless=request.method == "HEAD", patience=self.idle)
         self._connection.write(start)
         if self._sending is None:
-            self._connection.expect(self._first_byte)
+            self._await_answer()
         elif self._sending.at_hand and request.length is not None and request.length <= AT_ONCE:
             await self._send(self._sending, request.length)
         else:
@@ -69,15 +80,17 @@ class Exchange:
                 self._sending.done = False  # it hung up on bytes that it had not read
             raise
         self.status, self.headers = found.status, found.headers
+        if self._since:
+            self.took = asyncio.get_running_loop().time() - self._since
 
     async def read(self) -> list[bytes]:
         """What has come of the body, in its pieces, none at its end. Raises TimedOut, BrokenOff."""
         ahead, self._ahead = self._ahead, b""
-        return [ahead] if ahead else await self._connection.read(self._idle)
+        return [ahead] if ahead else await self._connection.read(self.idle)
 
     async def peek(self, size: int) -> bytes:
         """The first `size` bytes of the body, or all of it; `read` gives them again. Raises TimedOut, BrokenOff."""
-        while len(self._ahead) < size and (data := await self._connection.read(self._idle)):
+        while len(self._ahead) < size and (data := await self._connection.read(self.idle)):
             self._ahead += b"".join(data)
         return self._ahead
 
@@ -96,6 +109,7 @@ class Exchange:
         if self._sender is not None:
             self._sender.cancel()
         self._pool.give_back(self._connection, whole=self._sending is None or self._sending.done)
+        self.ended()
 
     async def _send(self, sending: Sending, length: int | None) -> None:
         """The body. What goes wrong with it ends the exchange: nobody may take it for whole."""
@@ -109,6 +123,10 @@ class Exchange:
         except Exception as error:
             self.faulty = True
             connection.fail((BrokenOff if connection.answered else Unreachable)(str(error)))
+
+    def _await_answer(self) -> None:
+        self._since = asyncio.get_running_loop().time()
+        self._connection.expect(self._patience)
 
     @property
     def _wanted(self) -> bool:
@@ -144,7 +162,7 @@ class Exchange:
             raise ValueError("the body is shorter than announced")
         sending.done = True
         if not connection.answered:
-            connection.expect(self._first_byte)
+            self._await_answer()
 
 
 class Client:
@@ -154,12 +172,34 @@ class Client:
         self._tls = tls or Trust.of()
         self._addresses = Addresses()
         self._pools: dict[Origin, Pool] = {}
+        self._under_way: Counter[str] = Counter()
+
+    def under_way(self, upstream: str) -> int:
+        """How many exchanges there are with an upstream now."""
+        return self._under_way[upstream]
 
     async def open(self, upstream: Upstream, request: Outgoing, body: Callable[[], Sending] | None) -> Exchange:
         """Send a request, return when the answer's headers are here; the body may still be on its way.
 
-        A kept connection that the upstream had just closed is replaced once. Raises Unreachable, TimedOut.
+        A kept connection that the upstream had just closed is replaced once. Raises Unreachable, TimedOut; Refused
+        (503) where it is this machine that has run out.
         """
+        name = upstream.name
+        self._under_way[name] += 1
+        try:
+            exchange = await self._open(upstream, request, body)
+        except BaseException:
+            self._under_way[name] -= 1
+            raise
+        exchange.ended = lambda: self._under_way.subtract((name,))
+        return exchange
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in self._pools.values():
+            pool.close()
+
+    async def _open(self, upstream: Upstream, request: Outgoing, body: Callable[[], Sending] | None) -> Exchange:
         origin, host, target = split(request.url)
         start = head(request.method, host, target, request.headers, framing(request.length) if body else "")
         pool = self._pool(origin)
@@ -167,7 +207,7 @@ class Client:
             try:
                 connection = await pool.get(upstream.connect_timeout, fresh=not again)
             except (OSError, TimeoutError) as error:
-                raise Unreachable(str(error) or "no connection in time") from error
+                raise _told(error) from error
             reused = connection.reused
             exchange = Exchange(connection, pool, body() if body else None, upstream)
             try:
@@ -183,11 +223,6 @@ class Client:
                 return exchange
         raise AssertionError("the second try ends the loop")
 
-    async def close(self) -> None:
-        """Close every connection."""
-        for pool in self._pools.values():
-            pool.close()
-
     def _pool(self, origin: Origin) -> Pool:
         if origin not in self._pools:
             self._pools[origin] = Pool(
@@ -201,3 +236,11 @@ class Client:
                 self._tls.remember(origin.host, connection.encryption)
 
         return kept
+
+
+def _told(error: OSError) -> Exception:
+    """Why there is no connection: what this machine has run out of says nothing about the upstream."""
+    if error.errno in OURS:
+        return refuse("overloaded", retry_after=1, wait="1s")
+    kind = Untrusted if isinstance(error, ssl.SSLError) else Unreachable
+    return kind(str(error) or "no connection in time")

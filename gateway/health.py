@@ -1,28 +1,56 @@
 """What this process has seen of the upstreams lately.
 
-The rules are in `policy/circuit.py` and, for wallets, in `upstreams/balance.py`.
+The rules are in `policy/circuit.py` (one model at one upstream), `policy/cooling.py` (an upstream as a whole),
+`policy/pace.py` (how fast they are) and, for wallets, in `upstreams/balance.py`.
 """
 
 import logging
+import random
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 
 from gateway.metrics import Metrics
-from gateway.policy.circuit import CLOSED, after
+from gateway.policy.circuit import Circuit
+from gateway.policy.cooling import Cooling
+from gateway.policy.pace import Pace
+from gateway.policy.picking import Outlook
+from gateway.policy.routing import Candidate
 from gateway.upstreams.base import Outcome, Verdict
 
 log = logging.getLogger("audiogate")
+REMEMBERED = 1000  # models at upstreams, since patterns let callers make up any number of them
+FAILURES = frozenset({Verdict.FAILED, Verdict.UNREACHABLE, Verdict.UNTRUSTED, Verdict.TIMEOUT})
+SLOW = FAILURES | {Verdict.BUSY}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """One model at one upstream."""
+
+    circuit: Circuit = field(default_factory=Circuit)
+    pace: Pace = field(default_factory=Pace)
 
 
 class Health:
-    """One circuit per upstream, and which wallets are dry. `clock` gives monotonic seconds.
+    """What was seen of models and upstreams, and which wallets are dry. `clock` gives monotonic seconds, `draw` numbers
+    in [0, 1), `under_way` how many requests are at an upstream now.
 
     `exhausted` is told the name of an upstream that refused a request for want of money.
     """
 
-    def __init__(self, upstreams: Iterable[str], *, clock: Callable[[], float], metrics: Metrics) -> None:
-        self._circuits = dict.fromkeys(upstreams, CLOSED)
+    def __init__(
+        self,
+        upstreams: Iterable[str],
+        *,
+        clock: Callable[[], float],
+        metrics: Metrics,
+        draw: Callable[[], float] = random.random,
+        under_way: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        self._cooling = {name: Cooling() for name in upstreams}
+        self._seen: dict[tuple[str, str], _Seen] = {}
         self._dry: set[str] = set()
-        self._clock = clock
+        self._clock, self._draw, self._under_way = clock, draw, under_way
         self._metrics = metrics
         self.exhausted: Callable[[str], None] = lambda _: None
         self.report()
@@ -31,36 +59,94 @@ class Health:
         """These are the upstreams from now on. What was seen of those that stay is kept, but for those in `anew`:
         they are other servers under a known name, or have another key.
         """
-        seen = {name: circuit for name, circuit in self._circuits.items() if name not in anew}
-        self._circuits = {name: seen.get(name, CLOSED) for name in upstreams}
-        self._dry &= seen.keys() & self._circuits.keys()
+        kept = {name: one for name, one in self._cooling.items() if name not in anew}
+        self._cooling = {name: kept.get(name) or Cooling() for name in upstreams}
+        known = kept.keys() & self._cooling.keys()
+        self._seen = {(name, model): one for (name, model), one in self._seen.items() if name in known}
+        self._dry &= known
         self.report()
 
-    def note(self, upstream: str, outcome: Outcome) -> None:
-        """An attempt at `upstream` has ended; nothing to see where that upstream is gone meanwhile."""
-        if upstream not in self._circuits:
+    def outlook(self, candidate: Candidate) -> Outlook:
+        """What to expect of a candidate now."""
+        upstream, now = candidate.upstream, self._clock()
+        name = upstream.name
+        under_way, cooling, seen = (
+            self._under_way(name),
+            self._cooling.get(name),
+            self._seen.get((name, candidate.model)),
+        )
+        found = Outlook(under_way=under_way, full=under_way >= upstream.max_requests)
+        if cooling is not None:
+            found.wait = cooling.wait(now)
+            found.shut = name in self._dry or now < cooling.rests_until
+        if seen is not None:
+            found.shut = found.shut or seen.circuit.shut(now)
+            found.pace = seen.pace.now(now)
+        return found
+
+    def begin(self, upstream: str, model: str) -> None:
+        """An attempt begins."""
+        if (seen := self._seen.get((upstream, model))) is not None:
+            seen.circuit.begin(self._clock())
+
+    def note(self, upstream: str, model: str, outcome: Outcome, *, took: float = 0.0, audio: float = 0.0) -> None:
+        """An attempt has ended; nothing to see where that upstream is gone meanwhile.
+
+        One that served `took` so many seconds until its answer began, for so many seconds of audio.
+        """
+        cooling = self._cooling.get(upstream)
+        if cooling is None:
             return
-        before = self._circuits[upstream]
-        circuit = self._circuits[upstream] = after(before, outcome, now=self._clock())
-        if circuit is not before:
-            self.report()
-        if outcome.verdict is Verdict.EXHAUSTED:
+        now, seen, verdict = self._clock(), self._of(upstream, model), outcome.verdict
+        before = cooling.rests_until, cooling.told_until, seen.circuit.out
+        cooling.note(outcome, now)
+        if verdict is Verdict.SERVED:
+            seen.circuit.served(now)
+            seen.pace.note(now, took=took, audio=audio)
+        if verdict in FAILURES:
+            seen.circuit.failed(now, draw=self._draw())
+        if verdict in SLOW:
+            seen.pace.penalise(now)
+        if (cooling.rests_until, cooling.told_until, seen.circuit.out) != before:
+            self._tell(upstream, model, outcome, seen.circuit, was_out=before[2])
+        if verdict is Verdict.EXHAUSTED:
             self.exhausted(upstream)
 
     def wallet(self, upstream: str, *, dry: bool) -> None:
         """Our wallet at `upstream` is known to be dry, which holds until it is told otherwise."""
-        if upstream in self._circuits and dry != (upstream in self._dry):
+        if upstream in self._cooling and dry != (upstream in self._dry):
             log.warning("our wallet at upstream %s %s", upstream, "is dry: it goes last" if dry else "is dry no more")
             self._dry ^= {upstream}
             self.report()
 
     def report(self) -> None:
         """Tell the metrics; to be called now and then, since a rest ends by itself."""
-        now = self._clock()
-        for name, circuit in self._circuits.items():
-            self._metrics.upstream_state(name, resting=circuit.resting(now), dry=name in self._dry)
+        resting = self._resting()
+        for name in self._cooling:
+            self._metrics.upstream_state(name, resting=name in resting, dry=name in self._dry)
 
     def unhealthy(self) -> frozenset[str]:
-        """The upstreams that rest now or have a dry wallet."""
+        """The upstreams that rest now, if only with one model, or have a dry wallet."""
+        return frozenset(self._resting() | self._dry)
+
+    def _resting(self) -> set[str]:
         now = self._clock()
-        return frozenset([name for name, one in self._circuits.items() if name in self._dry or one.resting(now)])
+        cool = {name for name, one in self._cooling.items() if now < max(one.rests_until, one.told_until)}
+        return cool | {name for (name, _), one in self._seen.items() if one.circuit.shut(now)}
+
+    def _of(self, upstream: str, model: str) -> _Seen:
+        seen = self._seen.get((upstream, model))
+        if seen is None:
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            seen = self._seen[upstream, model] = _Seen()
+        return seen
+
+    def _tell(self, upstream: str, model: str, outcome: Outcome, circuit: Circuit, *, was_out: bool) -> None:
+        self.report()
+        if outcome.verdict is Verdict.CREDENTIALS:
+            log.error("upstream %s does not accept our key: %s", upstream, outcome.message)
+        elif circuit.out and not was_out:
+            log.warning("%s at upstream %s fails (%s): others go first", model or "audio", upstream, outcome.verdict)
+        elif was_out and not circuit.out:
+            log.warning("%s at upstream %s serves again", model or "audio", upstream)

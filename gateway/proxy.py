@@ -6,28 +6,32 @@ goes out. Whoever reads the reply must close it, however that ends; closing sett
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 
 from gateway import admission
 from gateway.audio.body import reader_for
 from gateway.audio.request import endpoint_for
 from gateway.audio.usage import tap_for
 from gateway.call import Call
-from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable
+from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable, Untrusted
 from gateway.entry import Entry, Failed
 from gateway.errors import Refused, refuse
 from gateway.parts import Parts, Reply
-from gateway.policy import retry, routing
+from gateway.policy import deadlines, retry, routing
 from gateway.policy.keys import Caller, Presented, notice, read_key
 from gateway.policy.limits import NOTHING, duration, reserve
+from gateway.policy.retry import Next
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission
 from gateway.tasks import checkpoint, to_the_end
 from gateway.upload import Overlong, Sent, Unfit, Upload
-from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Verdict, judge, outgoing
+from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Upstream, Verdict, judge, outgoing
 
 ERROR_BODY = 64 * 1024
 ERROR_START = 2048
 LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
+SERVED = Outcome(Verdict.SERVED)
+_VERDICTS = {TimedOut: Verdict.TIMEOUT, Untrusted: Verdict.UNTRUSTED, Unreachable: Verdict.UNREACHABLE}
 
 
 async def serve(call: Call, parts: Parts) -> Reply:
@@ -83,7 +87,9 @@ async def receive(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> 
     upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes)
     exact = who[1].exact and endpoint.reader == "form"
     try:
-        asked = False
+        asked = "expect" in call.headers  # 100-continue: it is asked for what may be let in only
+        if asked:
+            await admission.peek(entry, who, parts)
         while not upload.routable or (exact and not asked):
             await upload.pull()
             if not asked and (upload.blocked or exact):
@@ -103,27 +109,43 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
     assert upload is not None and entry.candidate is not None and entry.caller is not None
     outcomes: list[Outcome] = []
     left = [candidate for candidate in plan if candidate is not entry.candidate]
+    parts.budget.request(parts.clock())
     while True:
-        entry.attempts += 1
-        began = parts.clock()
-        answer = await try_one(entry, entry.candidate, parts)
-        outcome = Outcome(Verdict.SERVED) if isinstance(answer, Exchange) else answer
-        parts.metrics.attempted(entry.upstream, outcome.verdict, parts.clock() - began)
-        parts.health.note(entry.upstream, outcome)
-        if isinstance(answer, Exchange):
-            return answer
+        outcome = await noted(entry, entry.candidate, parts)
+        if isinstance(outcome, Exchange):
+            return outcome
         outcomes.append(outcome)
         cost = reserve(upload.request, entry.candidate.price) if outcome.billed else NOTHING
         entry.failed.append(Failed(entry.upstream, outcome.verdict, cost))
         left = [candidate for candidate in left if routing.fits(candidate.upstream, upload.request)]
         if outcome.verdict is Verdict.UNFIT and not left:
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
-        if not left or not retry.again(outcomes, replayable=True):
+        follows = retry.follow(outcomes, others=bool(left), timeouts=entry.candidate.upstream.retry_timeouts)
+        if follows is Next.END or (retry.costly(outcome) and not parts.budget.retry(parts.clock())):
             raise retry.answer(outcomes)
-        if not await to_the_end(admission.move(entry, left, parts)):
+        if follows is Next.SAME:
+            await asyncio.sleep(retry.pause(outcomes, draw=parts.draw()))
+        elif not await to_the_end(admission.move(entry, left, parts)):
             raise retry.answer(outcomes)
+        else:
+            left.remove(entry.candidate)
         parts.metrics.switched(outcome.verdict)
-        left.remove(entry.candidate)
+
+
+async def noted(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
+    """One attempt; whatever comes of it is remembered of that upstream."""
+    upstream, model = candidate.upstream.name, candidate.model
+    entry.attempts += 1
+    began = parts.clock()
+    parts.health.begin(upstream, model)
+    answer = await try_one(entry, candidate, parts)
+    if isinstance(answer, Exchange):
+        parts.metrics.attempted(upstream, Verdict.SERVED, parts.clock() - began)
+        parts.health.note(upstream, model, SERVED, took=answer.took, audio=_audio(entry))
+    else:
+        parts.metrics.attempted(upstream, answer.verdict, parts.clock() - began)
+        parts.health.note(upstream, model, answer)
+    return answer
 
 
 async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
@@ -143,6 +165,7 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
         request = outgoing(
             upstream, method=call.method, path=call.path, query=call.query, headers=call.headers, layout=layout
         )
+        request.patience = patience(entry, upstream, parts)
         try:
             exchange = await parts.client.open(upstream, request, body if call.has_body else None)
         except (Unreachable, TimedOut) as error:
@@ -153,8 +176,7 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
                 continue  # the body is whole by now, so its length is exact
             if isinstance(failure, Unfit):
                 return Outcome(Verdict.UNFIT)
-            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.UNREACHABLE
-            return Outcome(verdict, billed=bool(sent) and sent[-1].done)
+            return Outcome(_VERDICTS[type(error)], billed=bool(sent) and sent[-1].done)
         except asyncio.CancelledError:
             entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
             raise
@@ -182,7 +204,23 @@ async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
         exchange.close()
         raise
     exchange.close()
-    return judge(kind, status=exchange.status, body=body, retry_after=exchange.headers.get("retry-after", ""))
+    said = {name: exchange.headers.get(name, "") for name in ("retry-after", "date")}
+    return judge(kind, status=exchange.status, body=body, retry_after=said["retry-after"], date=said["date"])
+
+
+def patience(entry: Entry, upstream: Upstream, parts: Parts) -> float:
+    """Seconds that an upstream has for the first byte: as configured or by the audio, within those of the request."""
+    seconds = upstream.first_byte_timeout
+    if seconds is None:
+        seconds = deadlines.first_byte(audio=_audio(entry), size=entry.call.size or 0)
+    left = parts.total - (parts.clock() - entry.call.started)
+    return max(min(seconds, left), 0.0)
+
+
+def _audio(entry: Entry) -> float:
+    """Seconds of audio that a request is about: that it brings, or that it has spoken."""
+    request = entry.request
+    return request.seconds or request.characters / deadlines.CHARACTERS_PER_SECOND
 
 
 def relay(entry: Entry, exchange: Exchange, admitted: Admission, parts: Parts) -> Reply:
@@ -198,5 +236,7 @@ def relay(entry: Entry, exchange: Exchange, admitted: Admission, parts: Parts) -
         if admitted.reset_ms >= 0:
             headers.append(("x-ratelimit-reset-requests", duration(admitted.reset_ms / 1000)))
     encoded = exchange.headers.get("content-encoding", "identity") != "identity"
-    entry.tap = tap_for(exchange.headers.get("content-type", ""), encoded=encoded)
-    return Reply(exchange.status, tuple(headers), exchange, entry, parts)
+    content_type = exchange.headers.get("content-type", "")
+    entry.tap = tap_for(content_type, encoded=encoded)
+    idle = exchange.idle if content_type.startswith("audio/") else inf
+    return Reply(exchange.status, tuple(headers), exchange, entry, parts, idle=idle)

@@ -12,7 +12,7 @@ import pytest
 from gateway.balances import BYTES, Balances
 from gateway.health import Health
 from gateway.metrics import Metrics
-from gateway.policy.circuit import REST
+from gateway.policy.cooling import RESTS
 from gateway.upstreams.balance import KEPT, SILENT, UNTOLD, Balance
 from gateway.upstreams.base import Outcome, Upstream, Verdict
 from tests.aggregator import STATUS, SUBSCRIPTION, TOKEN, USAGE, fill, looks, page, with_wallet
@@ -264,9 +264,9 @@ def test_a_dry_wallet_goes_last_and_an_empty_pocket_is_looked_into(caplog: pytes
     clock, exhausted = Clock(), list[str]()
     metrics = Metrics(models=(), teams=())
     health = Health(["a", "b"], clock=clock, metrics=metrics)
-    health.note("b", Outcome(Verdict.EXHAUSTED))  # nobody is told
+    health.note("b", "m", Outcome(Verdict.EXHAUSTED))  # nobody is told
     health.exhausted = exhausted.append
-    clock.now += 2 * REST
+    clock.now += RESTS[Verdict.EXHAUSTED]
     assert health.unhealthy() == frozenset()
     health.wallet("a", dry=True)
     health.wallet("a", dry=True)
@@ -276,7 +276,7 @@ def test_a_dry_wallet_goes_last_and_an_empty_pocket_is_looked_into(caplog: pytes
     assert 'audiogate_upstream_ejected{upstream="a"} 0.0' in text
     assert 'audiogate_upstream_up{upstream="b"} 1.0' in text
     for verdict in Verdict:
-        health.note("b", Outcome(verdict))
+        health.note("b", "m", Outcome(verdict))
     assert health.unhealthy() == {"a", "b"}
     assert exhausted == ["b"]
     health.wallet("a", dry=False)
@@ -284,5 +284,6 @@ def test_a_dry_wallet_goes_last_and_an_empty_pocket_is_looked_into(caplog: pytes
     assert health.unhealthy() == {"b"}
     assert [record.getMessage() for record in caplog.records] == [
         "our wallet at upstream a is dry: it goes last",
+        "upstream b does not accept our key: ",
         "our wallet at upstream a is dry no more",
     ]

@@ -4,11 +4,29 @@ import logging
 
 import pytest
 
-from gateway.health import Health
+from gateway.health import REMEMBERED, Health
 from gateway.metrics import Metrics
+from gateway.policy.circuit import IN_A_ROW, PROBE, REST
+from gateway.policy.picking import Outlook
+from gateway.policy.pricing import Price
+from gateway.policy.routing import Candidate
 from gateway.upstreams.base import Outcome, Verdict
+from tests.running import upstream
 
 FAILED = Outcome(Verdict.FAILED)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def at(name: str, model: str = "m", *, most: int = 9) -> Candidate:
+    """A candidate for a model at an upstream."""
+    return Candidate(upstream(name, "http://127.0.0.1:9/v1", max_requests=most), model, Price())
 
 
 def health(*upstreams: str) -> Health:
@@ -20,7 +38,7 @@ def resting(*upstreams: str) -> Health:
     one = health(*upstreams)
     for name in upstreams:
         while name not in one.unhealthy():
-            one.note(name, FAILED)
+            one.note(name, "m", FAILED)
     return one
 
 
@@ -53,8 +71,8 @@ def test_news_of_an_upstream_that_is_gone_is_no_news(caplog: pytest.LogCaptureFi
     one.exhausted = told.append
     one.follow(["b"])
     with caplog.at_level(logging.DEBUG):
-        one.note("a", FAILED)
-        one.note("a", Outcome(Verdict.EXHAUSTED))
+        one.note("a", "m", FAILED)
+        one.note("a", "m", Outcome(Verdict.EXHAUSTED))
         one.wallet("a", dry=True)
     assert (one.unhealthy(), told, caplog.records) == (frozenset(), [], [])
     one.follow(["a"])
@@ -70,9 +88,80 @@ def test_the_numbers_show_at_once_that_an_upstream_rests_and_that_it_serves_agai
 
     assert up() == 1
     while "a" not in one.unhealthy():
-        one.note("a", FAILED)
+        one.note("a", "m", FAILED)
     assert up() == 0
-    one.note("a", Outcome(Verdict.SERVED))
+    one.note("a", "m", Outcome(Verdict.SERVED))
     assert up() == 1
-    one.note("a", Outcome(Verdict.SERVED))
+    one.note("a", "m", Outcome(Verdict.SERVED))
     assert up() == 1
+
+
+def test_one_model_fails_and_the_others_go_on() -> None:
+    one = health("a", "b")
+    for _ in range(IN_A_ROW):
+        one.note("a", "m", FAILED)
+    assert one.outlook(at("a")).shut
+    assert not one.outlook(at("a", "other")).shut
+    assert not one.outlook(at("b")).shut
+
+
+def test_after_a_rest_one_request_tries_it() -> None:
+    clock = Clock()
+    one = Health(["a"], clock=clock, metrics=Metrics(models=(), teams=()), draw=lambda: 0.0)
+    one.begin("a", "m")  # nothing is known of it yet
+    for _ in range(IN_A_ROW):
+        one.note("a", "m", FAILED)
+    clock.now += REST
+    assert not one.outlook(at("a")).shut
+    one.begin("a", "m")
+    assert one.outlook(at("a")).shut
+    clock.now += PROBE
+    assert not one.outlook(at("a")).shut
+
+
+def test_U_8_one_that_names_a_time_is_left_alone_until_then() -> None:
+    clock = Clock()
+    one = Health(["a"], clock=clock, metrics=Metrics(models=(), teams=()))
+    one.note("a", "m", Outcome(Verdict.BUSY, 429, retry_after=7.0))
+    assert one.outlook(at("a", "other")).wait == 7.0, "it is about our key, not the model"
+    assert one.unhealthy() == {"a"}
+    clock.now += 7.0
+    assert one.outlook(at("a")).wait == 0.0
+
+
+def test_so_many_may_be_under_way_and_no_more() -> None:
+    under_way = {"a": 8}
+    one = Health(["a"], clock=Clock(), metrics=Metrics(models=(), teams=()), under_way=under_way.__getitem__)
+    assert one.outlook(at("a")) == Outlook(under_way=8)
+    under_way["a"] = 9
+    assert one.outlook(at("a")).full
+
+
+def test_the_pace_is_that_of_the_answers_and_a_failure_is_slow() -> None:
+    one = health("a", "b")
+    one.note("a", "m", Outcome(Verdict.SERVED), took=6.0, audio=60.0)
+    assert one.outlook(at("a")).pace == pytest.approx(0.1)
+    one.note("a", "m", Outcome(Verdict.BUSY))
+    assert (one.outlook(at("a")).pace or 0.0) > 1.0
+    assert one.outlook(at("gone")) == Outlook()
+
+
+def test_callers_cannot_make_it_remember_any_number_of_models() -> None:
+    one = health("a")
+    for number in range(2 * REMEMBERED + 10):
+        one.note("a", f"m{number}", FAILED)
+    assert len(one._seen) <= REMEMBERED
+
+
+def test_U_11_a_key_that_is_not_accepted_and_each_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    one = health("a")
+    with caplog.at_level(logging.WARNING):
+        one.note("a", "m", Outcome(Verdict.CREDENTIALS, 401, "no such key"))
+        for _ in range(IN_A_ROW + 3):
+            one.note("a", "", FAILED)
+        one.note("a", "", Outcome(Verdict.SERVED))
+    assert [record.getMessage() for record in caplog.records] == [
+        "upstream a does not accept our key: no such key",
+        "audio at upstream a fails (failed): others go first",
+        "audio at upstream a serves again",
+    ]

@@ -1,11 +1,13 @@
 """Which upstreams may serve a request, in which order. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 from gateway.audio.request import OTHER, PREFIX, AudioRequest
-from gateway.errors import refuse
+from gateway.errors import Refused, refuse
 from gateway.policy.keys import Caller
+from gateway.policy.picking import Choice, Outlook, order
 from gateway.policy.pricing import Price, find
 from gateway.upstreams.base import Upstream
 
@@ -57,13 +59,14 @@ def plan(
     caller: Caller,
     market: Market,
     *,
-    unhealthy: Collection[str],
+    outlook: Callable[[Candidate], Outlook],
     draw: Callable[[], float],
 ) -> tuple[Candidate, ...]:
     """The candidates in the order in which they are to be tried, at least one.
 
-    Unhealthy ones go last and are never dropped: when all look bad, one of them may still answer. `draw` gives
-    numbers in [0, 1) that share out requests by weight. Raises Refused (400, 403, 404).
+    Those that failed lately go last and are never dropped: when all look bad, one of them may still answer. Left out
+    are those that said when to come again, and those that are full. `draw` gives numbers in [0, 1). Raises Refused
+    (400, 403, 404; 429, 503 where all are left out).
     """
     serving = _serving(request, caller, market)
     allowed = [candidate for candidate in serving if caller.may_use_upstream(candidate.upstream.name)]
@@ -72,19 +75,14 @@ def plan(
     able = [candidate for candidate in allowed if fits(candidate.upstream, request)]
     if not able:
         raise bad_format(request, (candidate.upstream for candidate in allowed))
-    if len(able) == 1:
-        return (able[0],)
     places = None if caller.upstreams is None else {name: place for place, name in enumerate(caller.upstreams)}
-
-    def rank(candidate: Candidate) -> tuple[bool, bool, int, float]:
+    tiers: dict[tuple[bool, bool, int], list[Choice[Candidate]]] = {}
+    for candidate, known in _open(able, outlook):
         one = candidate.upstream
-        last, odd = one.name in unhealthy, not _suits(one, request)
-        if places is not None:
-            return last, odd, places[one.name], 0.0
-        # Efraimidis and Spirakis: sorting by draw^(1/weight) is a weighted shuffle.
-        return last, odd, one.priority, -(draw() ** (1 / one.weight))
-
-    return tuple(sorted(able, key=rank))
+        place = one.priority if places is None else places[one.name]
+        tier = tiers.setdefault((known.shut, not _suits(one, request), place), [])
+        tier.append(Choice(candidate, one.weight, known))
+    return tuple(candidate for _, tier in sorted(tiers.items()) for candidate in order(tier, draw=draw))
 
 
 def fits(upstream: Upstream, request: AudioRequest) -> bool:
@@ -112,6 +110,23 @@ def models_for(caller: Caller, market: Market) -> tuple[str, ...]:
             exact = (name for name in upstream.models if not set(name) & set("*?["))
             names.update(dict.fromkeys(name for name in exact if caller.may_use_model(name)))
     return tuple(names)
+
+
+def _open(able: list[Candidate], outlook: Callable[[Candidate], Outlook]) -> list[tuple[Candidate, Outlook]]:
+    """Those that take requests now, and what is known of them."""
+    found = [(candidate, outlook(candidate)) for candidate in able]
+    ready = [(candidate, known) for candidate, known in found if not known.full and not known.wait]
+    if ready:
+        return ready
+    if any(not known.wait for _, known in found):
+        raise refuse("overloaded", retry_after=1, wait="1s")
+    raise busy(min(known.wait for _, known in found))
+
+
+def busy(wait: float) -> Refused:
+    """The refusal when every upstream wants to be left alone, the first of them for `wait` seconds."""
+    wait = max(wait, 1.0)
+    return refuse("upstream_busy", retry_after=wait, wait=f"{ceil(wait)}s")
 
 
 def _serving(request: AudioRequest, caller: Caller, market: Market) -> tuple[Candidate, ...]:

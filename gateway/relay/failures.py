@@ -5,6 +5,10 @@ class Unreachable(Exception):
     """No answer: the connection could not be made, or broke before the answer began, or what came was no answer."""
 
 
+class Untrusted(Unreachable):
+    """No answer: the peer could not prove that it is the one it should be, or does not speak TLS."""
+
+
 class TimedOut(Exception):
     """No answer, or no more of it, in time."""
 

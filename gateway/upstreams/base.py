@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -21,6 +22,7 @@ class Verdict(StrEnum):
     BUSY = "busy"
     FAILED = "failed"
     UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"  # it could not prove that it is the one it should be
     TIMEOUT = "timeout"
     UNFIT = "unfit"  # a field that came late asks for what this upstream cannot do
 
@@ -136,14 +138,14 @@ _BY_STATUS: Mapping[int, Verdict] = {
     408: Verdict.TIMEOUT,
     429: Verdict.BUSY,
     501: Verdict.CALLER,
-    504: Verdict.TIMEOUT,
+    504: Verdict.FAILED,  # its own upstream was too slow, and it has given up: unlike what we did not wait for
 }
 _MESSAGE = rb'"message"\s*:\s*"(?:[^"\\]|\\.)*"\s*,\s*'  # Go writes keys in alphabetical order
 HIDDEN_ERROR = re.compile(rb'\s*\{\s*(?:"error"\s*:\s*\{|(?:' + _MESSAGE + rb')?"success"\s*:\s*false)')
 
 
-def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "") -> Outcome:
-    """What an answer that is no success means. `body` is its start (a few KB suffice)."""
+def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "", date: str = "") -> Outcome:
+    """What an answer that is no success means. `body` is its start (a few KB suffice), `date` its Date header."""
     said = _error_of(body)
     code = said.get("code")
     text = str(said.get("message") or body[:500].decode("utf-8", "replace"))
@@ -152,7 +154,6 @@ def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "") -> Out
     if verdict is None:
         default = Verdict.CALLER if 400 <= status < 500 else Verdict.FAILED
         verdict = _BY_STATUS.get(status, default)
-    wait = float(retry_after) if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after) else None
     return Outcome(
         verdict,
         status,
@@ -160,8 +161,18 @@ def judge(kind: Kind, *, status: int, body: bytes, retry_after: str = "") -> Out
         type=_tidy(str(said["type"]))[:100] if said.get("type") else None,
         code=_tidy(code_text)[:100] if code_text else None,
         param=_tidy(str(said["param"]))[:100] if said.get("param") else None,
-        retry_after=wait,
+        retry_after=_wait(retry_after, date),
     )
+
+
+def _wait(retry_after: str, date: str) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3): a number, or a moment by its sender's clock."""
+    if re.fullmatch(r"\d{1,300}(\.\d{1,300})?", retry_after):
+        return float(retry_after)
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - parsedate_to_datetime(date)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _error_of(body: bytes) -> Mapping[str, object]:
@@ -190,12 +201,16 @@ def _tidy(text: str) -> str:
 
 @dataclass(slots=True)
 class Outgoing:
-    """A request as it goes out. `length` None: the body's length is not known, it goes out chunked."""
+    """A request as it goes out. `length` None: the body's length is not known, it goes out chunked.
+
+    `patience`: seconds to wait for the first byte of the answer, once all of it is sent.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str]
     length: int | None
+    patience: float = 600.0
 
 
 PASSED_ON = ("accept", "openai-beta")

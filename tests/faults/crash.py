@@ -19,7 +19,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.app import Gateway
 from gateway.client import BrokenOff, Exchange, Unreachable
 from gateway.errors import refuse
-from gateway.policy.circuit import Circuit
+from gateway.policy.budget import Budget
+from gateway.policy.cooling import Cooling
 from gateway.relay.connection import Connection
 from gateway.spool import Spool
 
@@ -154,7 +155,9 @@ class Crash:
 
 def fresh(gateway: Gateway) -> None:
     """Forget what earlier failures taught: which upstreams rest, whether the store is away, whose key is whose."""
-    circuits = gateway.parts.health._circuits
-    circuits.update(dict.fromkeys(circuits, Circuit()))
+    health = gateway.parts.health
+    health._seen.clear()
+    health._cooling.update({name: Cooling() for name in health._cooling})
+    gateway.parts.budget = Budget()
     gateway.connection._breakers.clear()
     gateway.parts.keys._seen.clear()

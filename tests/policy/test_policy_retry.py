@@ -3,7 +3,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Row
-from gateway.policy.retry import ELSEWHERE, MAX_ATTEMPTS, MAX_FAILED, MAX_WAIT, again, answer
+from gateway.policy.cooling import LONGEST as LONGEST_WAIT
+from gateway.policy.retry import (
+    ELSEWHERE,
+    LONGEST,
+    MAX_ATTEMPTS,
+    MAX_FAILED,
+    SAME,
+    Next,
+    answer,
+    costly,
+    follow,
+    pause,
+)
 from gateway.upstreams.base import Outcome, Verdict
 
 ERRORS = [verdict for verdict in Verdict if verdict is not Verdict.SERVED]
@@ -23,26 +35,80 @@ def of(*verdicts: Verdict) -> list[Outcome]:
     return [Outcome(verdict) for verdict in verdicts]
 
 
+def goes_on(*verdicts: Verdict) -> bool:
+    return follow(of(*verdicts), others=True) is Next.ELSEWHERE
+
+
 @pytest.mark.parametrize("verdict", ERRORS)
-def test_only_what_another_upstream_may_do_better_is_tried_again(verdict: Verdict) -> None:
-    assert again(of(verdict), replayable=True) is (verdict in ELSEWHERE)
-    assert not again(of(verdict), replayable=False)
+def test_only_what_another_upstream_may_do_better_is_tried_there(verdict: Verdict) -> None:
+    assert goes_on(verdict) is (verdict in ELSEWHERE)
 
 
 def test_neither_the_callers_fault_nor_a_request_that_may_have_been_billed_is_tried_again() -> None:
     assert ELSEWHERE.isdisjoint({Verdict.CALLER, Verdict.TIMEOUT, Verdict.SERVED})
 
 
+def test_what_was_not_answered_in_time_is_tried_elsewhere_if_the_operator_wants_it() -> None:
+    assert follow(of(Verdict.TIMEOUT), others=True, timeouts=True) is Next.ELSEWHERE
+    assert follow(of(Verdict.TIMEOUT), others=False, timeouts=True) is Next.END
+
+
+@pytest.mark.parametrize("verdict", ERRORS)
+def test_where_there_is_no_other_only_what_may_be_over_soon_is_tried_there_again(verdict: Verdict) -> None:
+    assert follow(of(verdict), others=False) is (Next.SAME if verdict in SAME else Next.END)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "follows"),
+    [
+        (503, None, Next.SAME),
+        (503, LONGEST, Next.SAME),
+        (503, LONGEST + 1, Next.END),
+        (500, 0.0, Next.SAME),
+        (302, None, Next.END),
+    ],
+)
+def test_it_is_tried_there_again_as_soon_as_it_says_and_never_late(
+    status: int, said: float | None, follows: Next
+) -> None:
+    assert follow([Outcome(Verdict.FAILED, status, retry_after=said)], others=False) is follows
+
+
+def test_the_pause_is_drawn_and_grows_up_to_a_point() -> None:
+    assert pause(of(Verdict.FAILED), draw=0.0) == 0.0
+    assert pause(of(Verdict.FAILED), draw=1.0) == 0.4
+    assert pause(of(*[Verdict.FAILED] * 2), draw=0.5) == 0.4
+    assert pause(of(*[Verdict.FAILED] * 30), draw=1.0) == LONGEST
+    assert pause([Outcome(Verdict.FAILED, 503, retry_after=2.0)], draw=0.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome(Verdict.FAILED), True),
+        (Outcome(Verdict.TIMEOUT), True),
+        (Outcome(Verdict.UNREACHABLE), False),
+        (Outcome(Verdict.UNREACHABLE, billed=True), True),
+        (Outcome(Verdict.BUSY), False),
+    ],
+)
+def test_only_what_gave_an_upstream_work_is_bounded(outcome: Outcome, expected: bool) -> None:
+    assert costly(outcome) is expected
+
+
 def test_two_upstreams_that_failed_are_enough() -> None:
-    assert again(of(Verdict.FAILED), replayable=True)
-    assert not again(of(*[Verdict.FAILED] * MAX_FAILED), replayable=True)
-    assert not again(of(Verdict.FAILED, Verdict.BUSY, Verdict.FAILED), replayable=True)
-    assert not again(of(Verdict.FAILED, Verdict.FAILED, Verdict.BUSY), replayable=True)
+    assert goes_on(Verdict.FAILED)
+    assert not goes_on(*[Verdict.FAILED] * MAX_FAILED)
+    assert not goes_on(Verdict.FAILED, Verdict.FAILED, Verdict.BUSY)
 
 
 def test_there_is_an_end_to_all_attempts() -> None:
-    assert again(of(*[Verdict.BUSY] * (MAX_ATTEMPTS - 1)), replayable=True)
-    assert not again(of(*[Verdict.BUSY] * MAX_ATTEMPTS), replayable=True)
+    assert goes_on(*[Verdict.BUSY] * (MAX_ATTEMPTS - 1))
+    assert not goes_on(*[Verdict.BUSY] * MAX_ATTEMPTS)
+
+
+def test_who_cannot_serve_the_request_was_not_tried() -> None:
+    assert goes_on(*[Verdict.UNFIT] * MAX_ATTEMPTS)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +120,7 @@ def test_there_is_an_end_to_all_attempts() -> None:
         (Verdict.BUSY, "upstream_busy", 429),
         (Verdict.FAILED, "upstream_failed", 502),
         (Verdict.UNREACHABLE, "upstream_unreachable", 503),
+        (Verdict.UNTRUSTED, "upstream_untrusted", 502),
         (Verdict.TIMEOUT, "upstream_timeout", 504),
         (Verdict.UNFIT, "no_upstream", 403),
         (Verdict.CALLER, "upstream_said", 400),
@@ -65,7 +132,7 @@ def test_the_last_word_is_told(verdict: Verdict, name: str, status: int) -> None
 
 
 def test_every_verdict_has_its_case_above() -> None:
-    assert len(ERRORS) == 9
+    assert len(ERRORS) == 10
 
 
 @given(st.lists(outcomes, min_size=1, max_size=4))
@@ -77,7 +144,7 @@ def test_an_upstreams_401_and_403_are_never_told_as_the_callers(found: list[Outc
         assert row.status != 401
         assert row.status != 403 or found[-1].verdict is Verdict.UNFIT
     if refusal.retry_after is not None:
-        assert 1 <= refusal.retry_after <= MAX_WAIT
+        assert 1 <= refusal.retry_after <= LONGEST_WAIT
     error = refusal.envelope()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert isinstance(error["message"], str)
@@ -115,7 +182,7 @@ def test_what_an_upstream_says_without_type_and_code_gets_openais_type() -> None
         ([None], 1.0),
         ([0.0], 1.0),
         ([7.0], 7.0),
-        ([600.0], MAX_WAIT),
+        ([600.0], LONGEST_WAIT),
         ([30.0, 5.0, None], 5.0),
         ([None, 40.0], 40.0),
     ],
@@ -127,3 +194,9 @@ def test_busy_upstreams_are_worth_waiting_for_as_long_as_the_quickest_says(
     assert refusal.retry_after == told
     assert refusal.message.endswith(f"in {told:.0f}s.")
     assert refusal.row.retry == "yes"
+
+
+def test_a_failure_that_names_a_time_is_passed_on_with_it() -> None:
+    refusal = answer([Outcome(Verdict.FAILED, 503, retry_after=20.0)])
+    assert (refusal.name, refusal.retry_after) == ("upstream_failed", 20.0)
+    assert answer([Outcome(Verdict.FAILED, 503)]).retry_after is None

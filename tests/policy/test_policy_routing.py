@@ -12,6 +12,7 @@ from gateway.audio.container import MP3, WEBM
 from gateway.audio.request import ENDPOINTS, OTHER, AudioRequest, Endpoint
 from gateway.errors import Refused
 from gateway.policy.keys import Caller
+from gateway.policy.picking import GOOD, Outlook
 from gateway.policy.pricing import FREE, Price
 from gateway.policy.routing import (
     ANY_AUDIO,
@@ -19,6 +20,7 @@ from gateway.policy.routing import (
     Candidate,
     Market,
     bad_format,
+    busy,
     fits,
     models_for,
     plan,
@@ -62,8 +64,13 @@ def names(
     who: Caller | None = None,
     unhealthy: tuple[str, ...] = (),
     draw: float = 0.5,
+    known: Mapping[str, Outlook] | None = None,
 ) -> list[str]:
-    found = plan(request, who or caller(), offer, unhealthy=unhealthy, draw=lambda: draw)
+    def outlook(candidate: Candidate) -> Outlook:
+        name = candidate.upstream.name
+        return (known or {}).get(name) or Outlook(shut=name in unhealthy)
+
+    found = plan(request, who or caller(), offer, outlook=outlook, draw=lambda: draw)
     return [candidate.upstream.name for candidate in found]
 
 
@@ -75,7 +82,9 @@ def refusal(offer: Market, *, request: AudioRequest = WHISPER, who: Caller | Non
 
 def test_a_candidate_has_the_upstreams_name_for_the_model_and_the_callers_price() -> None:
     one = up("a", models={"whisper-1": "big"})
-    (found,) = plan(WHISPER, caller(), market(one, prices={"whisper-1": PRICE}), unhealthy=(), draw=lambda: 0.5)
+    (found,) = plan(
+        WHISPER, caller(), market(one, prices={"whisper-1": PRICE}), outlook=lambda _: GOOD, draw=lambda: 0.5
+    )
     assert found == Candidate(one, "big", PRICE)
 
 
@@ -111,7 +120,7 @@ def test_lower_priority_goes_first_whatever_is_drawn() -> None:
     dice = random.Random(1)
     offer = market(up("c", priority=3, weight=1_000), up("b", priority=2), up("a", priority=1))
     for _ in range(200):
-        found = plan(WHISPER, caller(), offer, unhealthy=(), draw=dice.random)
+        found = plan(WHISPER, caller(), offer, outlook=lambda _: GOOD, draw=dice.random)
         assert [one.upstream.name for one in found] == ["a", "b", "c"]
 
 
@@ -120,7 +129,7 @@ def test_within_a_priority_requests_are_shared_out_by_weight() -> None:
     offer = market(up("a", weight=1), up("b", weight=3), up("c", weight=6), up("z", priority=2, weight=100))
     rounds = 20_000
     orders = [
-        tuple(one.upstream.name for one in plan(WHISPER, caller(), offer, unhealthy=(), draw=dice.random))
+        tuple(one.upstream.name for one in plan(WHISPER, caller(), offer, outlook=lambda _: GOOD, draw=dice.random))
         for _ in range(rounds)
     ]
     first = Counter(order[0] for order in orders)
@@ -142,6 +151,37 @@ def test_unhealthy_upstreams_go_last_and_none_is_dropped(unhealthy: set[str], or
     offer = market(*(up(name) for name in "abcd"))
     found = names(offer, who=caller(upstreams=tuple(order)), unhealthy=tuple(unhealthy))
     assert found == [n for n in order if n not in unhealthy] + [n for n in order if n in unhealthy]
+
+
+def test_who_said_when_to_come_again_and_who_is_full_is_not_asked() -> None:
+    offer = market(up("a", priority=1), up("b", priority=2), up("c", priority=3))
+    assert names(offer, known={"a": Outlook(wait=3.0), "b": Outlook(full=True)}) == ["c"]
+
+
+def test_when_all_said_when_to_come_again_the_caller_is_told_the_first_of_them() -> None:
+    offer = market(up("a"), up("b"))
+    with pytest.raises(Refused) as caught:
+        names(offer, known={"a": Outlook(wait=7.5), "b": Outlook(wait=70.0)})
+    assert (caught.value.name, caught.value.retry_after) == ("upstream_busy", 7.5)
+    assert caught.value.message.endswith("in 8s.")
+
+
+def test_when_one_is_full_and_the_others_wait_it_is_over_soon() -> None:
+    offer = market(up("a"), up("b"))
+    with pytest.raises(Refused) as caught:
+        names(offer, known={"a": Outlook(wait=7.5), "b": Outlook(full=True)})
+    assert (caught.value.name, caught.value.retry_after, caught.value.row.status) == ("overloaded", 1, 503)
+
+
+def test_nobody_is_told_to_come_back_sooner_than_in_a_second() -> None:
+    assert busy(0.01).retry_after == 1.0
+
+
+def test_the_one_that_costs_less_time_goes_first() -> None:
+    offer = market(up("a"), up("b"))
+    known = {"a": Outlook(pace=0.1, under_way=3), "b": Outlook(pace=0.3)}
+    for draw in (0.0, 0.999):
+        assert names(offer, known=known, draw=draw) == ["b", "a"]
 
 
 def test_an_upstream_that_reads_the_container_and_streams_is_preferred_but_not_required() -> None:
@@ -268,7 +308,7 @@ def test_requests_without_a_model_need_a_price_for_them() -> None:
     other = AudioRequest(OTHER)
     assert refusal(market(up("a"), prices={"whisper-1": PRICE}), request=other).row.status == 403
     offer = market(up("a"), prices={ANY_AUDIO: PRICE})
-    (found,) = plan(other, caller(models=(("tts-*",),)), offer, unhealthy=(), draw=lambda: 0.5)
+    (found,) = plan(other, caller(models=(("tts-*",),)), offer, outlook=lambda _: GOOD, draw=lambda: 0.5)
     assert (found.model, found.price) == ("", PRICE)
 
 
