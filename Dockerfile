@@ -1,5 +1,6 @@
 # audiogate in a container. Its state is in the volume /data and uploads under way are in /tmp: the rest of the file
-# system can be mounted read-only. Every instruction is plain, so that the tests can follow it without an engine.
+# system can be mounted read-only. It listens on all addresses, so it does not start without AUDIOGATE_ADMIN_TOKEN.
+# Every instruction is plain, so that the tests can follow it without an engine.
 
 FROM python:3.11-slim AS package
 WORKDIR /build

@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 MARK := $(VENV)/.installed
 NODE_TESTS := tests/node
+comma := ,
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench check fix run lock tools node clean
+.PHONY: help demo test soak fuzz bench check fix run lock tools node clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 soak: $(MARK)-dev tools ## A few minutes of everything going wrong at once; prints figures (SOAK_SECONDS=60 of mixed load)
 	$(BIN)/pytest -m soak -n 0 -s
 
+fuzz: $(MARK)-dev $(MARK)-fuzz ## Hostile bytes for what reads them, guided by coverage (FUZZ=form,door FUZZ_SECONDS=300 for each)
+	$(BIN)/python -m tests.fuzz.run --seconds $(or $(FUZZ_SECONDS),300) $(subst $(comma), ,$(FUZZ))
+
 bench: $(MARK)-dev ## Speed, side by side with nginx and other gateways (BENCH=W1,W2 BENCH_AGAINST=nginx BENCH_ROUNDS=3 BENCH_SECONDS=3)
 	@$(BIN)/python benchmarks/run.py $(if $(BENCH),--only $(BENCH)) $(if $(BENCH_AGAINST),--against $(BENCH_AGAINST)) \
 	  $(if $(BENCH_ROUNDS),--rounds $(BENCH_ROUNDS)) $(if $(BENCH_SECONDS),--seconds $(BENCH_SECONDS))
@@ -42,14 +46,14 @@ fix: $(MARK)-dev ## Format and mend what can be mended by machine
 
 lock: $(MARK)-dev ## Write the lock files anew
 	$(BIN)/pip install --quiet uv
-	for set in embedded:requirements demo,embedded,build:requirements-demo dev:requirements-dev; do \
+	for set in embedded:requirements demo,embedded,build:requirements-demo dev:requirements-dev fuzz:requirements-fuzz; do \
 	  $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header --no-annotate --no-emit-package audiogate \
 	    $$(echo $${set%%:*} | sed 's/[^,]*/--extra &/g; s/,/ /g') --output-file $${set##*:}.lock; \
 	done
 
 clean: ## Remove what was installed here
-	rm -rf $(VENV) $(NODE_TESTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NODE_TESTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache
 
 # Everything is installed by hash; the package itself is linked, so that edits count at once.
 $(MARK)-%: requirements-%.lock pyproject.toml

@@ -29,6 +29,7 @@ upstreams:
   mock:
     kind: openai
     base_url: {upstream}/v1
+    allow_private: true
     key: sk-upstream
     models: [{models}]
     limits: [{{measure: usd, per: day, amount: 1000000}}]

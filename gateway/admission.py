@@ -8,7 +8,7 @@ from gateway.errors import Refused, refuse
 from gateway.parts import Parts
 from gateway.policy import routing
 from gateway.policy.keys import Caller, Presented
-from gateway.policy.limits import Amounts, reserve
+from gateway.policy.limits import NOTHING, Amounts, reserve
 from gateway.policy.pricing import FREE
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission, Offer, Stale
@@ -112,12 +112,14 @@ def without_store(
     raise refusal
 
 
-async def move(entry: Entry, left: Sequence[Candidate], parts: Parts) -> bool:
-    """Move the reservation to the next candidate with room; False where none has."""
+async def move(entry: Entry, left: Sequence[Candidate], parts: Parts, *, spent: Amounts = NOTHING) -> bool:
+    """Move the reservation to the next candidate with room; False where none has.
+
+    `spent` is what the upstream that it leaves may bill.
+    """
     assert entry.upload is not None and entry.caller is not None
     offers = _offers(left, entry.upload)
     try:
-        spent = entry.failed[-1].cost
         name = await parts.limits.switch(entry.rid, entry.caller, held=entry.upstream, offers=offers, spent=spent)
     except Refused:
         name = without_store(entry, refuse("store_down"), left, offers, parts).upstream

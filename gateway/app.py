@@ -1,12 +1,10 @@
 """Puts the parts together: the only file that names every one of them."""
 
-import asyncio
-import logging
 import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,39 +12,35 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import logs, memory
+from gateway import logs, loops, memory
 from gateway.balances import Balances
 from gateway.client import Client
 from gateway.config.model import Config
 from gateway.grace import Grace
+from gateway.groundwork import embedded, metrics_of, pepper_of
 from gateway.health import Health
 from gateway.ledger import Ledger
-from gateway.live import Live, name_all, spools_of
-from gateway.metrics import Metrics
+from gateway.live import Live, spools_of
+from gateway.overload import Overload
 from gateway.parts import Parts
 from gateway.policy.budget import Budget
 from gateway.policy.ids import DRAW_BYTES, request_id
 from gateway.policy.pricing import MICRO
 from gateway.probe.parent import Probe
-from gateway.reload import Declare, Reloads, hear, refuse_taken
+from gateway.reload import Declare, Reloads, hear
 from gateway.settler import Settler
-from gateway.store.checks import checked
 from gateway.store.connection import opened
-from gateway.store.embedded import Embedded
 from gateway.store.journal import Journal
-from gateway.store.keys import Keys, Minted
+from gateway.store.keys import Keys
 from gateway.store.leases import Leases
 from gateway.store.limits import Limits
-from gateway.store.pepper import read_pepper
-from gateway.store.roll import Roll
+from gateway.store.repeats import Repeats
 from gateway.tasks import Tasks
-from gateway.web.door import DESK, Desk
+from gateway.web.desk import DESK, Desk
+from gateway.web.guard import SAFE
+from gateway.web.porter import Porter
 
-log = logging.getLogger("audiogate")
-DRAIN_SECONDS, LAST_SECONDS = 6.0, 2.0
-WATCH_SECONDS = REPLAY_SECONDS = 1.0
-RENEW_SECONDS, REAP_SECONDS, TRIM_SECONDS = 3.0, 5.0, 60.0
-EMBEDDED = "store"
+DRAIN_SECONDS, LAST_SECONDS = 6.0, 2.0  # for the books, once nobody is served any more
 
 
 def wall() -> float:
@@ -57,31 +51,6 @@ def wall() -> float:
 def named(began: float) -> str:
     """The id of a request that began at this second since 1970."""
     return request_id(int(began * 1000), secrets.token_bytes(DRAW_BYTES))
-
-
-def pepper_of(config: Config) -> bytes:
-    """The pepper: from the configuration, else the data folder's. Raises SetupError."""
-    return config.store.pepper or read_pepper(config.store.data)
-
-
-def embedded(config: Config) -> Embedded | None:
-    """The embedded store's supervisor, None where the configuration names a store."""
-    return None if config.store.url else Embedded(config.store.data / EMBEDDED, fsync=config.store.fsync)
-
-
-async def declare(config: Config, url: str, *, tell: Callable[[Minted], None] = lambda _: None) -> list[Minted]:
-    """Bring keys, teams and limits of the configuration into the store; returns, and tells, the keys made just now.
-
-    Raises Refused("store_down"), SetupError.
-    """
-    connection = opened(config.store, url, _metrics(config, None))
-    try:
-        for note in await checked(connection):
-            log.warning("%s", note)
-        await refuse_taken(Roll(connection, door="config"), config)
-        return await Keys(connection, pepper=pepper_of(config)).declare(config, tell=tell)
-    finally:
-        await connection.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +78,28 @@ class Start:
 
 
 class Gateway:
-    """The application. Audio requests are served at its doors (`web/door.py`), all others come here, for FastAPI."""
+    """The application. Audio requests are served at its doors (`web/door.py`), all others come here, for FastAPI.
+
+    `draining`: no new requests should come, and it says so. `books`: seconds that the books may take at its end.
+    """
 
     def __init__(self, start: Start) -> None:
-        self.metrics = _metrics(start.config, start.metrics)
+        self.metrics = metrics_of(start.config, start.metrics)
         self.connection = opened(start.config.store, start.url, self.metrics)
         self.tasks = Tasks()
         self.draining = False
+        self.books = DRAIN_SECONDS + LAST_SECONDS
         self._embedded = embedded(start.config)
         self._probe = Probe()
         self._pepper = pepper_of(start.config)
         self.parts = self._parts(start.config)
+        self.overload = Overload(
+            self.metrics,
+            most=start.config.server.max_requests,
+            spooled=lambda: self.parts.spools.used,
+            clock=time.monotonic,
+            draw=random.random,
+        )
         self.live = Live(
             start.config,
             self.parts,
@@ -134,7 +114,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request that is not for audio: it gets its id."""
         if scope["type"] != "http":
-            scope["state"][DESK] = Desk(self.parts, wall, named, shed=lambda: None)
+            porter = Porter(self.live.config.server, draw=random.random)
+            scope["state"][DESK] = Desk(self.parts, wall, named, shed=self.overload.shed, porter=porter)
             await self.live.api(scope, receive, send)
             return
         now = wall()
@@ -143,7 +124,7 @@ class Gateway:
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", rid)]
+                message["headers"] = [*message["headers"], (b"x-request-id", rid), *SAFE]
             await send(message)
 
         await self.live.api(scope, receive, tell)
@@ -170,6 +151,7 @@ class Gateway:
             market=config.market,
             keys=Keys(self.connection, pepper=self._pepper),
             limits=Limits(self.connection),
+            repeats=Repeats(self.connection),
             client=client,
             grace=Grace(store.on_unavailable, usd=int(store.grace_usd * MICRO), clock=time.monotonic),
             health=Health(upstreams, clock=time.monotonic, metrics=self.metrics, under_way=client.under_way),
@@ -200,15 +182,15 @@ class Gateway:
             await self._embedded.start()
         self.journal.open()
         self.tasks.spawn(self._probe.warm(), name="warm the probe")
-        watch = [
-            self.tasks.spawn(self._watch(), name="watch"),
-            self.tasks.repeat(WATCH_SECONDS, self._keep_store, name="watch the store"),
-            self.tasks.repeat(RENEW_SECONDS, self.parts.ledger.renew, name="watch leases"),
-            self.tasks.repeat(REPLAY_SECONDS, self.parts.ledger.replay, name="watch the journal"),
-            self.tasks.repeat(REAP_SECONDS, self.parts.ledger.reap, name="watch the dead"),
-            self.tasks.repeat(TRIM_SECONDS, lambda: self.live.history.trim(), name="watch the records"),
-            self.tasks.repeat(0, self.reloads.next, name="watch the file"),
-        ]
+        self.overload.start()
+        watch = loops.begin(
+            self.tasks,
+            self.parts.ledger,
+            report=loops.reporter(self.overload, self.parts.health, self.metrics),
+            keep_store=self._keep_store,
+            trim=lambda: self.live.history.trim(),
+            reload=self.reloads.next,
+        )
         self.live.watch()
         try:
             yield
@@ -217,9 +199,11 @@ class Gateway:
             self.live.stop()
             for task in watch:
                 task.cancel()
-            await self.tasks.wait(seconds=DRAIN_SECONDS)
+            last = min(LAST_SECONDS, self.books / 2)
+            await self.tasks.wait(seconds=min(DRAIN_SECONDS, self.books - last))
             await self._probe.close()  # what waits to be counted is charged by its estimate now
-            await self.tasks.drain(seconds=LAST_SECONDS)
+            await self.tasks.drain(seconds=last)
+            self.overload.stop()
             await self.parts.client.close()
             await self.journal.close()
             await self.connection.close()
@@ -227,20 +211,6 @@ class Gateway:
                 await self._embedded.stop()
             self.metrics.close(os.getpid())
 
-    async def _watch(self) -> None:
-        """Once a second: how late is the loop, and which upstreams rest?"""
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(WATCH_SECONDS)
-            self.parts.health.report()
-            self.metrics.loop_lag.set(max(0.0, time.monotonic() - before - WATCH_SECONDS))
-
     async def _keep_store(self) -> None:
         if self._embedded is not None and not await self.connection.alive():
             await self._embedded.ensure()
-
-
-def _metrics(config: Config, folder: Path | None) -> Metrics:
-    metrics = Metrics(models=(), teams=(), folder=folder)
-    name_all(metrics, config)
-    return metrics

@@ -16,6 +16,8 @@ import httpx2
 from gateway.config.model import Config
 from gateway.health import Health
 from gateway.metrics import Metrics
+from gateway.relay.dial import Addresses
+from gateway.relay.requests import PORTS, Origin
 from gateway.upstreams import balance
 from gateway.upstreams.balance import Ask, Balance, Reply
 from gateway.upstreams.base import Upstream
@@ -31,6 +33,33 @@ class Seen:
 
     balance: Balance
     at: float
+
+
+class Dialling(httpx2.AsyncBaseTransport):
+    """Requests go to addresses of their host that an upstream may have, as in `relay/dial.py`, one after the other."""
+
+    def __init__(self, tls: ssl.SSLContext, addresses: Addresses, *, private: bool) -> None:
+        self._inner = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False)
+        self._addresses, self._private = addresses, private
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer. Raises OSError where no address may be dialled, httpx2.ConnectError where none answers."""
+        url, host = request.url, request.url.host
+        origin = Origin(url.scheme == "https", host, url.port or PORTS[url.scheme], self._private)
+        found = dict.fromkeys(str(info[4][0]) for info in await self._addresses.of(origin))
+        error: Exception = OSError("the name has no address")
+        for address in found:
+            request.url = url.copy_with(host=address)  # the Host header is written already
+            request.extensions = {**request.extensions, "sni_hostname": host}
+            try:
+                return await self._inner.handle_async_request(request)
+            except httpx2.ConnectError as why:
+                error = why
+        raise error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
 
 
 class Balances:
@@ -51,6 +80,7 @@ class Balances:
     ) -> None:
         self._upstreams = {one.name: one for one in upstreams if one.balance and one.key is not None}
         self._tls = ssl.create_default_context() if self._upstreams else None
+        self._addresses = Addresses()
         self._hurried = {name: asyncio.Event() for name in self._upstreams}
         self._turns = {name: asyncio.Lock() for name in self._upstreams}
         self._seen: dict[str, Seen] = {}
@@ -104,7 +134,8 @@ class Balances:
     async def _ask(self, upstream: Upstream) -> Balance:
         assert self._tls is not None
         questions = balance.asking(upstream)
-        async with httpx2.AsyncClient(verify=self._tls, trust_env=False, timeout=SECONDS) as client:
+        way = Dialling(self._tls, self._addresses, private=upstream.allow_private)
+        async with httpx2.AsyncClient(transport=way, trust_env=False, timeout=SECONDS) as client:
             try:
                 ask = next(questions)
                 while True:

@@ -9,18 +9,19 @@ import errno
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import inf
 from typing import Protocol
 
 from gateway.errors import refuse
 from gateway.relay.connection import Connection
 from gateway.relay.dial import Addresses, Trust, dial
-from gateway.relay.failures import BrokenOff, TimedOut, Unreachable, Untrusted
+from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable, Untrusted
 from gateway.relay.pool import Pool
 from gateway.relay.requests import LAST_CHUNK, Origin, chunk, framing, head, split
 from gateway.upstreams.base import Outgoing, Upstream
 
-__all__ = ("BrokenOff", "Client", "Exchange", "Sending", "TimedOut", "Unreachable", "Untrusted")
+__all__ = ("BrokenOff", "Client", "Exchange", "Nonsense", "Sending", "TimedOut", "Unreachable", "Untrusted")
 
 TURN = 512 * 1024  # bytes
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -94,11 +95,13 @@ class Exchange:
             self._ahead += b"".join(data)
         return self._ahead
 
-    async def start(self, limit: int) -> bytes:
-        """Up to about `limit` bytes of the body. Raises TimedOut, BrokenOff."""
+    async def start(self, limit: int, *, seconds: float | None = None) -> bytes:
+        """Up to about `limit` bytes of the body, as far as they come in time. Raises TimedOut, BrokenOff."""
         body = b""
-        while len(body) < limit and (data := await self.read()):
-            body += b"".join(data)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(body) < limit and (data := await self.read()):
+                    body += b"".join(data)
         return body
 
     def close(self) -> None:
@@ -200,7 +203,7 @@ class Client:
             pool.close()
 
     async def _open(self, upstream: Upstream, request: Outgoing, body: Callable[[], Sending] | None) -> Exchange:
-        origin, host, target = split(request.url)
+        origin, host, target = split(request.url, private=upstream.allow_private)
         start = head(request.method, host, target, request.headers, framing(request.length) if body else "")
         pool = self._pool(origin)
         for again in (True, False):

@@ -13,7 +13,7 @@ IDLE, IDLE_BYTES, IDLE_SECONDS = 16, 256 * 1024 * 1024, 5.0
 
 
 class File:
-    """Closed with its last owner. `length`: bytes on the disk, whoever wrote them."""
+    """Closed with its last owner, or before. `length`: bytes on the disk, whoever wrote them."""
 
     def __init__(self, folder: Path | None) -> None:
         with tempfile.TemporaryFile(prefix="audiogate-", dir=folder, buffering=0) as file:
@@ -22,7 +22,16 @@ class File:
 
     def __del__(self) -> None:
         if hasattr(self, "fd"):
-            os.close(self.fd)
+            self.close()
+
+    def close(self) -> None:
+        """Give its room back now: an error that was met while it was written to may hold on to it. Safe to call twice.
+
+        Nobody may read or write it any more.
+        """
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def write(self, data: bytes, at: int) -> None:
         """Put `data` there. Raises OSError."""
@@ -70,11 +79,15 @@ class Files:
             self.waiting += file.length
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.tidy)
+        else:
+            file.close()
 
     def tidy(self) -> bool:
         """Give those that wait back to the system; whether there were any."""
-        found, self._idle, self.waiting = bool(self._idle), [], 0
+        idle, self._idle, self.waiting = self._idle, [], 0
+        for file in idle:
+            file.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return found
+        return bool(idle)

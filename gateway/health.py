@@ -84,10 +84,15 @@ class Health:
             found.pace = seen.pace.now(now)
         return found
 
-    def begin(self, upstream: str, model: str) -> None:
-        """An attempt begins."""
-        if (seen := self._seen.get((upstream, model))) is not None:
-            seen.circuit.begin(self._clock())
+    def begin(self, candidate: Candidate) -> bool:
+        """An attempt is to begin: whether it should, now that others may have come before it."""
+        upstream, now = candidate.upstream, self._clock()
+        seen = self._seen.get((upstream.name, candidate.model))
+        if self._under_way(upstream.name) >= upstream.max_requests or (seen is not None and seen.circuit.shut(now)):
+            return False
+        if seen is not None:
+            seen.circuit.begin(now)
+        return True
 
     def note(self, upstream: str, model: str, outcome: Outcome, *, took: float = 0.0, audio: float = 0.0) -> None:
         """An attempt has ended; nothing to see where that upstream is gone meanwhile.
@@ -98,7 +103,7 @@ class Health:
         if cooling is None:
             return
         now, seen, verdict = self._clock(), self._of(upstream, model), outcome.verdict
-        before = cooling.rests_until, cooling.told_until, seen.circuit.out
+        before = now < cooling.rests_until, now < cooling.told_until, seen.circuit.out
         cooling.note(outcome, now)
         if verdict is Verdict.SERVED:
             seen.circuit.served(now)
@@ -107,7 +112,7 @@ class Health:
             seen.circuit.failed(now, draw=self._draw())
         if verdict in SLOW:
             seen.pace.penalise(now)
-        if (cooling.rests_until, cooling.told_until, seen.circuit.out) != before:
+        if (now < cooling.rests_until, now < cooling.told_until, seen.circuit.out) != before:
             self._tell(upstream, model, outcome, seen.circuit, was_out=before[2])
         if verdict is Verdict.EXHAUSTED:
             self.exhausted(upstream)

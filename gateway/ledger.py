@@ -90,12 +90,15 @@ class Ledger:
     def close(self, entry: Entry, *, error: BaseException | None = None) -> None:
         """The request has ended, well or badly; what takes time goes on in the background. Call it once per entry."""
         entry.answered = self._clock()
+        if entry.call.ended is not None:
+            entry.call.ended(entry.executed)
         if isinstance(error, Refused):
             entry.error = error.name
             entry.status = entry.status or error.row.status
         elif isinstance(error, asyncio.CancelledError):
-            entry.status = entry.status if entry.error else 499
-            entry.error = entry.error or "client_gone"
+            why = entry.call.why  # we ended it, if so
+            entry.status = entry.status or why.row.status if why is not None else 499
+            entry.error = entry.error or (why.name if why is not None else "client_gone")
         elif error is not None:
             entry.error = type(error).__name__
             entry.status = entry.status or 500

@@ -9,10 +9,12 @@ from decimal import Decimal
 from functools import cache
 from math import nan
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gateway import __version__, scrape
+from gateway.policy.shedding import Signal
 from gateway.tally import Buckets, Tallies
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
@@ -26,6 +28,7 @@ class Metrics:
 
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
         self.follow(models=models, teams=teams)
+        self.serving = 0  # requests that this process has begun and not ended
         self._folder = folder
         self.registry = CollectorRegistry(auto_describe=True)
         tallies = Tallies(self.registry, at_once=folder is not None)
@@ -50,10 +53,12 @@ class Metrics:
 
     def began(self) -> None:
         """A request has come in."""
+        self.serving += 1
         self._sum(self.in_flight).inc()
 
     def ended(self, labels: Mapping[str, str], *, status: int, seconds: float, first_byte: float | None) -> None:
         """A request has been answered. `labels`: route, model, upstream, team."""
+        self.serving -= 1
         self._sum(self.in_flight).dec()
         route, model, team = labels["route"], self._model(labels["model"]), self._team(labels["team"])
         self._sum(self.requests, route, model, labels["upstream"], team, f"{status // 100}xx").inc()
@@ -91,6 +96,14 @@ class Metrics:
     def rejected(self, team: str, kind: str) -> None:
         """A request was refused by a limit."""
         self.rejections.labels(team=self._team(team), kind=kind).inc()
+
+    def shed(self, signal: str) -> None:
+        """A request was refused because there is too much to do; `signal` told so."""
+        self._sum(self.sheds, signal).inc()
+
+    def repeated(self, answer: str) -> None:
+        """A request was sent again under its Idempotency-Key: it got its answer, or a refusal by this name."""
+        self.repeats.labels(answer=answer).inc()
 
     def aborted(self, phase: str) -> None:
         """A caller went away during `phase` (a step's name)."""
@@ -135,6 +148,7 @@ class Metrics:
         )
         self.in_flight = self._gauge("inflight_requests", "Requests being served.")
         self.aborts = self._counter("client_aborts", "Callers that went away, by step.", "phase")
+        self.repeats = self._counter("repeats", "Requests sent again, by what was said to them.", "answer")
         self.bytes = self._counter("audio_bytes", "Bytes of bodies, from callers (in) and to them (out).", "direction")
         self.duration = self._histogram("request_duration_seconds", "From the first byte in to the last out.", "route")
         self.first_byte = self._histogram("time_to_first_byte_seconds", "Until the first byte of the answer.", "route")
@@ -185,7 +199,11 @@ class Metrics:
         self.store_errors = self._counter("redis_errors", "Calls to the store that failed, by script.", "script")
         self._spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept.")
         self.spooled = self._sum(self._spooled)
-        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran last.", mode="max")
+        self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran, at worst of late.", mode="max")
+        self.sheds = self._counter("shed", "Requests refused because there is too much to do, by sign.", "signal")
+        for signal in get_args(Signal):
+            self._sum(self.sheds, signal)
+        self.lost_lines = self._counter("log_lines_lost", "Lines that standard output did not take.")
         self.build = self._gauge("build_info", "Always 1; the label tells the version.", "version", mode="max")
         self.build.labels(version=__version__).set(1)
 

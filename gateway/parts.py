@@ -18,6 +18,7 @@ from gateway.probe.parent import Probe
 from gateway.spool import Spools
 from gateway.store.keys import Keys
 from gateway.store.limits import Limits
+from gateway.store.repeats import Repeats
 from gateway.tasks import Tasks
 from gateway.upstreams.base import Outcome, Verdict
 
@@ -32,6 +33,7 @@ class Parts:
     market: Market
     keys: Keys
     limits: Limits
+    repeats: Repeats
     client: Client
     health: Health
     grace: Grace

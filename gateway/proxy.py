@@ -9,29 +9,26 @@ from collections.abc import Sequence
 from math import inf
 
 from gateway import admission
+from gateway.attempts import attempted
 from gateway.audio.body import reader_for
 from gateway.audio.request import endpoint_for
 from gateway.audio.usage import tap_for
 from gateway.call import Call
-from gateway.client import BrokenOff, Exchange, TimedOut, Unreachable, Untrusted
+from gateway.client import Exchange
 from gateway.entry import Entry, Failed
 from gateway.errors import Refused, refuse
 from gateway.parts import Parts, Reply
-from gateway.policy import deadlines, retry, routing
+from gateway.policy import retry, routing
 from gateway.policy.keys import Caller, Presented, notice, read_key
 from gateway.policy.limits import NOTHING, duration, reserve
 from gateway.policy.retry import Next
 from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission
 from gateway.tasks import checkpoint, to_the_end
-from gateway.upload import Overlong, Sent, Unfit, Upload
-from gateway.upstreams.base import HIDDEN_ERROR, RETURNED, Outcome, Upstream, Verdict, judge, outgoing
+from gateway.upload import Upload
+from gateway.upstreams.base import RETURNED, Outcome, Verdict
 
-ERROR_BODY = 64 * 1024
-ERROR_START = 2048
 LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
-SERVED = Outcome(Verdict.SERVED)
-_VERDICTS = {TimedOut: Verdict.TIMEOUT, Untrusted: Verdict.UNTRUSTED, Unreachable: Verdict.UNREACHABLE}
 
 
 async def serve(call: Call, parts: Parts) -> Reply:
@@ -83,8 +80,10 @@ async def receive(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> 
     if call.size is not None and call.size > parts.max_bytes:
         raise refuse("too_large", limit=parts.max_bytes, got=call.size)
     content_type = call.headers.get("content-type", "")
-    reader = reader_for(endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.rid[4:])
-    upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes)
+    reader = reader_for(
+        endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.token or call.rid[4:]
+    )
+    upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes, digest=call.digest)
     exact = who[1].exact and endpoint.reader == "form"
     try:
         asked = "expect" in call.headers  # 100-continue: it is asked for what may be let in only
@@ -111,7 +110,9 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
     left = [candidate for candidate in plan if candidate is not entry.candidate]
     parts.budget.request(parts.clock())
     while True:
-        outcome = await noted(entry, entry.candidate, parts)
+        if not parts.health.begin(entry.candidate):
+            await aside(entry, left, parts)
+        outcome = await attempted(entry, entry.candidate, parts)
         if isinstance(outcome, Exchange):
             return outcome
         outcomes.append(outcome)
@@ -125,102 +126,24 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
             raise retry.answer(outcomes)
         if follows is Next.SAME:
             await asyncio.sleep(retry.pause(outcomes, draw=parts.draw()))
-        elif not await to_the_end(admission.move(entry, left, parts)):
+        elif not await to_the_end(admission.move(entry, left, parts, spent=cost)):
             raise retry.answer(outcomes)
         else:
             left.remove(entry.candidate)
         parts.metrics.switched(outcome.verdict)
 
 
-async def noted(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
-    """One attempt; whatever comes of it is remembered of that upstream."""
-    upstream, model = candidate.upstream.name, candidate.model
-    entry.attempts += 1
-    began = parts.clock()
-    parts.health.begin(upstream, model)
-    answer = await try_one(entry, candidate, parts)
-    if isinstance(answer, Exchange):
-        parts.metrics.attempted(upstream, Verdict.SERVED, parts.clock() - began)
-        parts.health.note(upstream, model, SERVED, took=answer.took, audio=_audio(entry))
-    else:
-        parts.metrics.attempted(upstream, answer.verdict, parts.clock() - began)
-        parts.health.note(upstream, model, answer)
-    return answer
-
-
-async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
-    """One attempt: a follower of the upload from its first byte. An answer, or why there is none to relay."""
-    call, upload, upstream = entry.call, entry.upload, candidate.upstream
-    assert upload is not None
-    sent: list[Sent] = []
-
-    def body() -> Sent:
-        sent.append(upload.sending(layout, check=lambda: routing.fits(upstream, upload.request)))
-        return sent[-1]
-
-    while True:
-        if upload.layout(candidate.model).length is None and not upstream.can.chunked:
-            await upload.whole()
-        layout = upload.layout(candidate.model)
-        request = outgoing(
-            upstream, method=call.method, path=call.path, query=call.query, headers=call.headers, layout=layout
-        )
-        request.patience = patience(entry, upstream, parts)
-        try:
-            exchange = await parts.client.open(upstream, request, body if call.has_body else None)
-        except (Unreachable, TimedOut) as error:
-            if upload.failure is not None:
-                raise upload.failure from error
-            failure = sent[-1].failure if sent else None
-            if isinstance(failure, Overlong):
-                continue  # the body is whole by now, so its length is exact
-            if isinstance(failure, Unfit):
-                return Outcome(Verdict.UNFIT)
-            return Outcome(_VERDICTS[type(error)], billed=bool(sent) and sent[-1].done)
-        except asyncio.CancelledError:
-            entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
-            raise
-        try:
-            return await judged(exchange, entry)
-        except (TimedOut, BrokenOff) as error:
-            verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
-            return Outcome(verdict, billed=200 <= exchange.status < 300)  # an error is not billed, whole or broken off
-
-
-async def judged(exchange: Exchange, entry: Entry) -> Exchange | Outcome:
-    """The exchange if it serves the request, else what its answer means. Raises TimedOut, BrokenOff."""
+async def aside(entry: Entry, left: list[Candidate], parts: Parts) -> None:
+    """Others came first: to one of those that are left. Raises Refused (503) where all are full."""
     assert entry.candidate is not None
-    kind = entry.candidate.upstream.kind
-    named = exchange.headers.get("x-oneapi-request-id", exchange.headers.get("x-request-id", ""))
-    entry.upstream_request = named if named.isascii() and named.isprintable() and len(named) <= 100 else ""
-    try:
-        suspect = kind.hides_errors and "json" in exchange.headers.get("content-type", "")
-        if 200 <= exchange.status < 300 and not (suspect and HIDDEN_ERROR.match(await exchange.peek(ERROR_START))):
-            return exchange
-        body = await exchange.start(ERROR_BODY)
-    except BaseException as error:
-        # It serves, though its caller has gone before the first byte.
-        entry.executed = isinstance(error, asyncio.CancelledError) and 200 <= exchange.status < 300
-        exchange.close()
-        raise
-    exchange.close()
-    said = {name: exchange.headers.get(name, "") for name in ("retry-after", "date")}
-    return judge(kind, status=exchange.status, body=body, retry_after=said["retry-after"], date=said["date"])
-
-
-def patience(entry: Entry, upstream: Upstream, parts: Parts) -> float:
-    """Seconds that an upstream has for the first byte: as configured or by the audio, within those of the request."""
-    seconds = upstream.first_byte_timeout
-    if seconds is None:
-        seconds = deadlines.first_byte(audio=_audio(entry), size=entry.call.size or 0)
-    left = parts.total - (parts.clock() - entry.call.started)
-    return max(min(seconds, left), 0.0)
-
-
-def _audio(entry: Entry) -> float:
-    """Seconds of audio that a request is about: that it brings, or that it has spoken."""
-    request = entry.request
-    return request.seconds or request.characters / deadlines.CHARACTERS_PER_SECOND
+    while left:
+        if not await to_the_end(admission.move(entry, left, parts)):
+            break
+        left.remove(entry.candidate)
+        if parts.health.begin(entry.candidate):
+            return
+    if parts.health.outlook(entry.candidate).full:
+        raise refuse("overloaded", retry_after=1, wait="1s")
 
 
 def relay(entry: Entry, exchange: Exchange, admitted: Admission, parts: Parts) -> Reply:

@@ -1,34 +1,53 @@
-"""Runs the application: the socket, the workers, and how it all ends."""
+"""Runs the application: the socket, the store that needs no set-up, and how it all ends."""
 
 import asyncio
 import logging
 import os
-import shutil
+import resource
 import signal
 import socket
-import sys
-import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType
 
-import uvicorn
-from uvicorn.supervisors import Multiprocess
-
 from gateway import logs
-from gateway.app import Start, declare, embedded
+from gateway.app import Start
 from gateway.config.model import Config
 from gateway.errors import Refused, SetupError, refuse
-from gateway.reload import Reloads, heard, hold, hung_up, read_again
+from gateway.groundwork import declare, embedded
+from gateway.reload import hold
+from gateway.serving import serving
 from gateway.store.keys import Minted
-from gateway.web.door import Door
+from gateway.workers import several
 
 log = logging.getLogger("audiogate")
-GRACE_SECONDS = 30
 AGAIN_SECONDS = 0.5
+LAST_WORDS_SECONDS = 0.2
 BACKLOG = 2048
+HANDED_OVER = 3  # the first descriptor that whoever started us hands over
+MOST_FILES = 1_048_576
+
+
+def inherited(environ: Mapping[str, str]) -> socket.socket | None:
+    """The socket that whoever started this process holds open for us, by the protocol of systemd's socket units.
+
+    None: there is none. Raises SetupError where it is not one TCP socket that listens.
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()) or environ.get("LISTEN_FDS", "0") == "0":
+        return None
+    if environ["LISTEN_FDS"] != "1":
+        raise SetupError("Several sockets were handed over (LISTEN_FDS); audiogate serves one: hand over that.")
+    try:
+        listener = socket.socket(fileno=HANDED_OVER)
+    except OSError as error:
+        raise SetupError(f"Descriptor {HANDED_OVER}, named by LISTEN_FDS, is no socket ({error.strerror}).") from error
+    listener.set_inheritable(False)
+    is_open = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not is_open or listener.family not in (socket.AF_INET, socket.AF_INET6):
+        listener.detach()  # it is not ours
+        raise SetupError("The socket handed over (LISTEN_FDS) does not listen for TCP: hand over one that does.")
+    return listener
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,6 +84,7 @@ def run(
     hold()
     terminal = os.isatty(0)
     is_up = threading.Event()
+    _raise_limit()
     logs.set_up(config.server.log)
     store = embedded(config)
     try:
@@ -80,17 +100,20 @@ def run(
             await declare(other, url, tell=minted)
 
         _declare(config, url, minted=minted, started=up)
+        start = Start(config, url, declare=declare_again, terminal=terminal)
         if config.server.workers == 1:
-            _server(Start(config, url, declare=declare_again, terminal=terminal)).run(sockets=[listener])
+            serving(start).run(sockets=[listener])
         else:
-            _several(Start(config, url, declare=declare_again, terminal=terminal), listener)
+            several(start, listener)
+        _be_deaf()
     except (KeyboardInterrupt, _Stopped):
-        pass  # the server raises the signal again once it has stopped
+        _be_deaf()
     finally:
         hold()
         listener.close()
         if store is not None:
             asyncio.run(store.stop())
+        logs.out.finish(seconds=LAST_WORDS_SECONDS)
 
 
 def _declare(
@@ -129,70 +152,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _several(start: Start, listener: socket.socket) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="audiogate-metrics-"))
-    # The metrics library reads this where it is imported first: in the workers, which inherit it.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # noqa: TID251
-    try:
-        _Workers(replace(start, metrics=folder), listener).run()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _be_deaf() -> None:
+    """It is over: whoever loses patience now must not stop us from leaving the store in order."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _Workers(Multiprocess):
-    """Processes that serve. At SIGHUP they read their file again, where uvicorn would replace them one by one."""
-
-    def __init__(self, start: Start, listener: socket.socket) -> None:
-        worker = replace(start, declare=None, terminal=False)
-        super().__init__(_server(worker, workers=start.config.server.workers).config, sockets=[listener])
-        self._start = start
-        self._reloads = Reloads(now=lambda: self._start.config, declare=start.declare, follow=self._pass_on)
-        self._wanted: Config | None = None
-
-    def handle_signals(self) -> None:
-        """Twice a second: what has been asked of this process."""
-        if heard():
-            if hung_up(terminal=self._start.terminal):
-                self.should_exit.set()
-            self._wanted = read_again(self._start.config)
-        if self._wanted is not None and asyncio.run(self._reloads.apply(self._wanted)):
-            self._wanted = None
-        super().handle_signals()
-
-    def _pass_on(self, config: Config) -> None:
-        """Workers that are started from now on have it, those that run read the file as well."""
-        self._start = replace(self._start, config=config)
-        self.config.app = replace(self._start, declare=None, terminal=False)
-        for process in self.processes:
-            if process.pid is not None and process.exitcode is None:
-                os.kill(process.pid, signal.SIGHUP)
-
-
-class _Server(uvicorn.Server):
-    """A server that closes its books even when it is told twice to stop."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The second Ctrl-C ends the requests under way, not their settlement."""
-        await super().shutdown(sockets)
-        if self.force_exit:
-            for task in self.server_state.tasks:
-                task.cancel()
-            await self.lifespan.shutdown()
-
-
-def _server(start: Start, workers: int = 1) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            start,
-            factory=True,  # it is called in the worker
-            workers=workers,
-            http=Door,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-    )
+def _raise_limit() -> None:
+    """As many files and connections as this process is allowed to have; what is given at first is far fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -32,8 +32,13 @@ class Spools:
         self.memory_bytes = memory_bytes
         self.room = HELD
         self.files = Files(folder)
-        self._left = total_bytes
+        self._left = self._total = total_bytes
         self._metrics = metrics
+
+    @property
+    def used(self) -> float:
+        """The share of the room that is taken, 0 to 1."""
+        return 1 - self._left / self._total
 
     def open(self) -> "Spool":
         """A new, empty spool."""
@@ -160,8 +165,8 @@ class Spool:
             self._spill()
         if self._file is None:
             self._hold(data, self.size)
-        else:
-            self._write(self._file, data, self.size)
+        elif not self._written(self._file, data, self.size):
+            raise refuse("spool_full", retry_after=1)
 
     def _stay(self, data: bytes) -> None:
         """The last piece, which is in the file, stays in memory as well if a follower is waiting for it."""
@@ -188,21 +193,24 @@ class Spool:
             file = self._spools.files.take()
         except OSError as error:
             raise refuse("spool_full", retry_after=1) from error
-        self._write(file, b"".join(self._pieces.values()), 0)
+        if not self._written(file, b"".join(self._pieces.values()), 0):
+            file.close()
+            raise refuse("spool_full", retry_after=1)
         self._file = file
         self._forget()
         return file
 
-    def _write(self, file: File, data: bytes, at: int) -> None:
-        try:
+    def _written(self, file: File, data: bytes, at: int) -> bool:
+        """Whether there was room for it. Not raised from here: an error keeps what its frames know, and so the file."""
+        for _ in range(2):
             try:
                 file.write(data, at)
             except OSError:
                 if not self._spools.files.tidy():
-                    raise
-                file.write(data, at)
-        except OSError as error:
-            raise refuse("spool_full", retry_after=1) from error
+                    return False
+            else:
+                return True
+        return False
 
     def _read(self, at: int) -> bytes:
         if at not in self._pieces:

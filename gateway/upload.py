@@ -8,7 +8,7 @@ from time import monotonic
 
 from gateway.audio.body import Reader
 from gateway.audio.request import AudioRequest, Layout
-from gateway.call import Pour
+from gateway.call import Digest, Pour
 from gateway.errors import Refused, refuse
 from gateway.probe.parent import Probe
 from gateway.spool import Spool
@@ -23,15 +23,27 @@ class Overlong(Exception):
 
 
 class Upload:
-    """One body: its pieces come by `read` (b"" at the end), go through `reader` into `spool`, at most `max_bytes`."""
+    """One body: its pieces come by `read` (b"" at the end), go through `reader` into `spool`, at most `max_bytes`.
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], reader: Reader, spool: Spool, *, max_bytes: int) -> None:
+    `digest` is told what the spool is.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[bytes]],
+        reader: Reader,
+        spool: Spool,
+        *,
+        max_bytes: int,
+        digest: Digest | None = None,
+    ) -> None:
         self.received = 0
         self.waited = 0.0  # seconds that pieces were waited for
         self._read = read
         self._reader = reader
         self._spool = spool
         self._max_bytes = max_bytes
+        self._digest = digest
         self._stopped = False
         self._counted: float | None = None
 
@@ -78,12 +90,17 @@ class Upload:
         try:
             if not data:
                 self._reader.close()
+                if self._digest is not None:
+                    self._digest.end(self._reader.layout(self._reader.request.model or ""))
                 self._spool.finish()
                 return
             self.received += len(data)
             if self.received > self._max_bytes:
                 raise refuse("too_large", limit=self._max_bytes, got=self.received)
-            self._spool.append(self._reader.feed(data))
+            kept = self._reader.feed(data)
+            if self._digest is not None:
+                self._digest.update(kept)
+            self._spool.append(kept)
         except Refused as error:
             self._spool.fail(error)
             raise

@@ -29,7 +29,7 @@ CONFIG = """\
 server: {{host: 127.0.0.1, workers: {workers}}}
 store: {{data: data}}
 upstreams:
-  stub: {{kind: openai, base_url: "{upstream}", key: sk-secret-of-stub, models: [whisper-1]}}
+  stub: {{kind: openai, base_url: "{upstream}", allow_private: true, key: sk-secret-of-stub, models: [whisper-1]}}
 prices: {{whisper-1: {{per_minute: 0.006}}}}
 keys: {{alice: {{}}}}
 """

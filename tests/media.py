@@ -5,9 +5,10 @@ import math
 import random
 import tempfile
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 
 import av
@@ -57,6 +58,9 @@ RECIPES: Mapping[str, Recipe] = {
     "flac": Recipe("flac", "flac", "s16"),
     "flac_stream": Recipe("flac", "flac", "s16", pipe=True),
     "aac": Recipe("adts", "aac", "fltp", 64_000),
+    "mov": Recipe("mov", "aac", "fltp", 64_000),
+    "matroska": Recipe("matroska", "libopus", "s16", 32_000),
+    "wav_float": Recipe("wav", "pcm_f32le", "flt"),
 }
 
 KINDS = tuple(RECIPES)
@@ -130,3 +134,68 @@ def stored(content: bytes) -> Iterator[int]:
         file.write(content)
         file.flush()
         yield file.fileno()
+
+
+def decoded(content: bytes) -> float:
+    """What a decoder makes of it, in seconds: the truth that a bill is held against."""
+    seconds = 0.0
+    with av.open(io.BytesIO(content), "r") as file:
+        try:
+            for frame in file.decode(audio=0):
+                seconds += frame.samples / frame.sample_rate
+        except av.FFmpegError:
+            pass
+    return seconds
+
+
+def patched(content: bytes, mark: bytes, offset: int, value: bytes) -> bytes:
+    """`content` with other bytes at `offset` from the first `mark`."""
+    at = content.index(mark) + offset
+    return content[:at] + value + content[at + len(value) :]
+
+
+def packed(format_: str, packets: Sequence[tuple[bytes, int, int]]) -> bytes:
+    """Opus packets as (bytes, time, duration), both in samples of 48 kHz, in a container."""
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=format_) as container:
+        stream: AudioStream = container.add_stream("libopus", rate=RATE, layout="mono")  # type: ignore[assignment]
+        stream.codec_context.open()
+        for content, time, duration in packets:
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, Fraction(1, RATE)
+            packet.pts = packet.dts = time
+            packet.duration = duration
+            container.mux(packet)
+    return sink.getvalue()
+
+
+@cache
+def silence(seconds: int) -> bytes:
+    """Opus that says nothing, in an Ogg file: three bytes for each 120 ms."""
+    packet, size = bytes([3 << 3 | 3, 2, 0]), 5_760
+    return packed("ogg", [(packet, at * size, size) for at in range(math.ceil(seconds * RATE / size))])
+
+
+def mutated(content: bytes, seed: int) -> bytes:
+    """`content` with some of it changed, the same for the same seed; its first bytes are hit more often."""
+    dice = random.Random(seed)
+    found = bytearray(content)
+    for _ in range(dice.choice((1, 2, 4, 16))):
+        size = len(found)
+        at = min(int(dice.expovariate(6) * size), size - 1) if dice.random() < 0.7 else dice.randrange(min(size, 200))
+        length = dice.choice((1, 1, 2, 4, 8, 64))
+        match dice.randrange(6):
+            case 0:
+                found[at] ^= 1 << dice.randrange(8)
+            case 1:
+                found[at : at + length] = dice.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
+            case 2:
+                found[at : at + length] = dice.randbytes(length)
+            case 3:
+                del found[at : at + length * dice.randrange(1, 50)]
+            case 4:
+                found[at:at] = found[dice.randrange(size) :][: length * 8]
+            case _:
+                found[at : at + 4] = dice.choice((0, 1, 2**31 - 1, 2**31, 2**32 - 1, size)).to_bytes(4, "big")
+        found = found or bytearray(b"\0")
+    return bytes(found)

@@ -13,8 +13,9 @@ import httpx2
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.app import Gateway, Start, declare
+from gateway.app import Gateway, Start
 from gateway.config.model import Config, Key, Server, Store, Team, Uploads
+from gateway.groundwork import declare
 from gateway.policy.keys import mint
 from gateway.policy.limits import Limit
 from gateway.policy.pricing import Price
@@ -43,7 +44,8 @@ def key_text(number: int = 1) -> str:
 
 def upstream(name: str, url: str, *, kind: str = "openai", **more: object) -> Upstream:
     """An upstream at `url`, with a key of its own."""
-    facts: dict[str, object] = {"models": MODELS, "key": f"sk-secret-of-{name}", "can": KINDS[kind].can, **more}
+    facts: dict[str, object] = {"models": MODELS, "key": f"sk-secret-of-{name}", "can": KINDS[kind].can}
+    facts |= {"allow_private": True, **more}
     return Upstream(name, KINDS[kind], url, **facts)  # type: ignore[arg-type]
 
 
@@ -56,11 +58,12 @@ def configured(
     prices: Mapping[str, Price] | None = None,
     upstream_limits: Mapping[str, tuple[Limit, ...]] | None = None,
     uploads: Uploads | None = None,
+    server: Server | None = None,
 ) -> Config:
     """A configuration: one key `alice` of team `default` unless said otherwise."""
     rows = {one.name: prices if prices is not None else PRICES for one in upstreams}
     return Config(
-        server=Server(),
+        server=server or Server(),
         store=Store(data=data, url=url, pepper=PEPPER, timeout=2.0),
         uploads=uploads or Uploads(),
         market=Market(upstreams, rows),
@@ -178,7 +181,7 @@ async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
     config = replace(config, store=replace(config.store, url=url))
     await declare(config, url)
     app = Gateway(Start(config, url))
-    options: dict[str, Any] = {"http": Door, "ws": "none", "loop": "none", "lifespan": "on"}
+    options: dict[str, Any] = {"http": Door, "ws": "none", "loop": "none", "lifespan": "on", "proxy_headers": False}
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **options))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from email.parser import BytesParser
 from typing import Any
 
+from tests.wires import reset
+
 
 @dataclass
 class Seen:
@@ -54,7 +56,10 @@ class Seen:
 class Answer:
     """What to say. `pieces` are sent one by one; `cut` breaks the connection off after them. `early`: do not wait
     for the request's body. `gate` holds back the pieces after the first until it is set, `hold` the whole answer;
-    `refuse` closes at once."""
+    `refuse` closes at once. `raw`: the pieces are all that is sent, without a head and unframed. `reset`: where `cut`
+    breaks off, it does so with RST. `stale`: a connection that has served before is closed instead, with the request
+    "read" or "unread". `pace`: seconds between two pieces.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -64,6 +69,10 @@ class Answer:
     early: bool = False
     refuse: bool = False
     chunked: bool = False
+    raw: bool = False
+    reset: bool = False
+    stale: str = ""
+    pace: float = 0.0
     gate: asyncio.Event | None = None
     hold: asyncio.Event | None = None
 
@@ -131,11 +140,14 @@ class Stub:
         self.seen.append(seen)
         self.arrived.set()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if answer.refuse:
+        stale = answer.stale if len(mine) > 1 else ""
+        if answer.refuse or stale == "unread":
             writer.transport.abort()
             return False
         if not answer.early:
             await _read_body(reader, seen)
+        if stale:
+            return False
         if answer.hold is not None:
             await _wait(answer.hold, reader)
         await _write(reader, writer, answer)
@@ -180,6 +192,29 @@ async def _wait(event: asyncio.Event, reader: asyncio.StreamReader) -> None:
 
 
 async def _write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    chunked = not answer.raw and _head(writer, answer)
+    for number, piece in enumerate(answer.pieces):
+        if number and answer.gate is not None:
+            await _wait(answer.gate, reader)
+        if number and answer.pace:
+            await asyncio.sleep(answer.pace)
+        writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+        await writer.drain()
+    if answer.cut:
+        if answer.reset:
+            reset(writer)
+        elif not answer.pieces:
+            writer.transport.abort()
+        else:
+            writer.close()
+        return
+    if chunked:
+        writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+def _head(writer: asyncio.StreamWriter, answer: Answer) -> bool:
+    """Send the head; whether the body is in chunks."""
     headers = {"content-type": answer.content_type, **answer.headers}
     if answer.chunked or answer.gate is not None:
         headers["transfer-encoding"] = "chunked"
@@ -187,18 +222,7 @@ async def _write(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ans
         headers["content-length"] = str(sum(map(len, answer.pieces)))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(f"HTTP/1.1 {answer.status} X\r\n{lines}\r\n".encode())
-    chunked = headers.get("transfer-encoding") == "chunked"
-    for number, piece in enumerate(answer.pieces):
-        if number and answer.gate is not None:
-            await _wait(answer.gate, reader)
-        writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-        await writer.drain()
-    if answer.cut:
-        writer.transport.abort() if not answer.pieces else writer.close()
-        return
-    if chunked:
-        writer.write(b"0\r\n\r\n")
-    await writer.drain()
+    return headers.get("transfer-encoding") == "chunked"
 
 
 @asynccontextmanager

@@ -36,9 +36,10 @@ def test_check_shows_what_each_model_costs_where(folder: Path) -> None:
     path = config_of(
         folder,
         "upstreams:",
-        "  one: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [tts-1, whisper-1, m], multiplier: 1.50,",
-        "        prices: {m: {per_second: 0.0001, per_request: 1}}}",
-        "  two: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: ['*'], can: {routes: [speech]}}",
+        "  one: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, multiplier: 1.50,",
+        "        models: [tts-1, whisper-1, m], prices: {m: {per_second: 0.0001, per_request: 1}}}",
+        "  two: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, models: ['*'],",
+        "        can: {routes: [speech]}}",
         "prices: {tts-1: {per_1m_characters: 20}, '*': free, '/v1/audio/*': {per_request: 0.001}}",
     )
     done = run(folder, "check", "-c", path)

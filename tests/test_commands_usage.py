@@ -45,7 +45,7 @@ def config(folder: Path, url: str) -> str:
         folder,
         f"store: {{url: '{url}', data: data}}",
         "usage: {keep: 90d}",
-        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [m]}}",
+        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, models: [m]}}",
         "prices: {m: free}",
     )
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gateway.config.expand import variables
-from gateway.server import GRACE_SECONDS
+from gateway.config.model import Timeouts
 from tests.launched import environment, free_port, room
 from tests.servers import BINARIES
 
@@ -33,8 +33,10 @@ def image_environment() -> dict[str, str]:
 
 
 def compose() -> dict[str, Any]:
-    """The compose file, with `${VAR:-default}` standing for its default."""
+    """The compose file, with `${VAR:-default}` standing for its default, and what has to be set for its name."""
     text = (ROOT / "docker-compose.yml").read_text()
+    assert re.findall(r"\$\{(\w+):\?\w[^}]*\}", text) == ["AUDIOGATE_ADMIN_TOKEN"]
+    text = re.sub(r"\$\{(\w+):\?[^}]*\}", r"\1", text)
     found: dict[str, Any] = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
     assert "${" not in str(found), "a variable without a default stops `docker compose up`"
     return found
@@ -79,7 +81,7 @@ def test_the_gateway_is_shut_in_and_given_time_to_end() -> None:
     assert gateway["init"] is True
     assert gateway["read_only"] is True
     assert gateway["tmpfs"][0].startswith("/tmp")
-    assert int(gateway["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > Timeouts().drain
     targets = {mount.split(":")[1] for mount in gateway["volumes"]}
     folder = os.path.dirname(image_environment()["AUDIOGATE_CONFIG"])  # as a whole: a file may be replaced in it
     assert targets == {image_environment()["AUDIOGATE_DATA"], folder}
@@ -123,6 +125,9 @@ def test_prometheus_asks_the_gateway_for_what_it_serves() -> None:
     (job,) = found["scrape_configs"]
     assert job["metrics_path"] == "/metrics"
     assert job["static_configs"] == [{"targets": [f"gateway:{image_environment()['AUDIOGATE_PORT']}"]}]
+    (secret,) = service("prometheus")["secrets"]
+    assert job["authorization"] == {"credentials_file": f"/run/secrets/{secret}"}
+    assert compose()["secrets"][secret]["environment"] in service("gateway")["environment"]
     mounts = " ".join(service("prometheus")["volumes"])
     assert "./config/prometheus.yml:/etc/prometheus/prometheus.yml:ro" in mounts
     assert {"gateway", "valkey", "prometheus", "grafana"} == set(compose()["services"])

@@ -149,7 +149,9 @@ def _image(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     etc = folder / "etc"
     etc.mkdir()
     shipped = (ROOT / "config/gateway.yaml").read_text()
-    (etc / "gateway.yaml").write_text(shipped.replace("https://api.aigc369.com", "http://127.0.0.1:9"))
+    (etc / "gateway.yaml").write_text(
+        shipped.replace("https://api.aigc369.com/v1", "http://127.0.0.1:9/v1\n    allow_private: true")
+    )
     command = json.loads(only("ENTRYPOINT")) + json.loads(only("CMD"))
     assert command[0] in {script.name for script in entry_points(group="console_scripts")}
     environ = {name: value for name, value in image_environment().items() if name != "PATH"}
@@ -158,6 +160,7 @@ def _image(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     }
     bin_folder = Path(sys.executable).parent
     own = {"PATH": f"{bin_folder}:/usr/bin:/bin", "TMPDIR": str(folder / "tmp"), "AIGC369_API_KEY": "sk-nobody"}
+    own["AUDIOGATE_ADMIN_TOKEN"] = "0123456789abcdef"  # it listens on all addresses
     return command, {**moved, **own, "AUDIOGATE_PORT": str(port)}
 
 

@@ -57,6 +57,7 @@ def test_a_401_is_always_about_the_callers_key() -> None:
         "expired_key",
         "bad_address",
         "bad_admin_token",  # or about an operator's token
+        "bad_metrics_token",
     }
 
 

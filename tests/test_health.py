@@ -108,13 +108,14 @@ def test_one_model_fails_and_the_others_go_on() -> None:
 def test_after_a_rest_one_request_tries_it() -> None:
     clock = Clock()
     one = Health(["a"], clock=clock, metrics=Metrics(models=(), teams=()), draw=lambda: 0.0)
-    one.begin("a", "m")  # nothing is known of it yet
+    assert one.begin(at("a"))  # nothing is known of it yet
     for _ in range(IN_A_ROW):
         one.note("a", "m", FAILED)
     clock.now += REST
     assert not one.outlook(at("a")).shut
-    one.begin("a", "m")
+    assert one.begin(at("a"))
     assert one.outlook(at("a")).shut
+    assert not one.begin(at("a")), "who was planned before comes too late"
     clock.now += PROBE
     assert not one.outlook(at("a")).shut
 
@@ -135,6 +136,7 @@ def test_so_many_may_be_under_way_and_no_more() -> None:
     assert one.outlook(at("a")) == Outlook(under_way=8)
     under_way["a"] = 9
     assert one.outlook(at("a")).full
+    assert not one.begin(at("a"))
 
 
 def test_the_pace_is_that_of_the_answers_and_a_failure_is_slow() -> None:
@@ -156,7 +158,8 @@ def test_callers_cannot_make_it_remember_any_number_of_models() -> None:
 def test_U_11_a_key_that_is_not_accepted_and_each_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
     one = health("a")
     with caplog.at_level(logging.WARNING):
-        one.note("a", "m", Outcome(Verdict.CREDENTIALS, 401, "no such key"))
+        for _ in range(3):
+            one.note("a", "m", Outcome(Verdict.CREDENTIALS, 401, "no such key"))
         for _ in range(IN_A_ROW + 3):
             one.note("a", "", FAILED)
         one.note("a", "", Outcome(Verdict.SERVED))

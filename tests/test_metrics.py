@@ -229,6 +229,9 @@ async def _vandalise(gateway: Running) -> None:
                     await client.post(f"/audio/{path}", data={"model": model}, files={"file": ("x.wav", WAV)})
                     await client.post(f"/audio/{path}", json={"model": model, "input": "x", "voice": "made-up"})
                 await client.request(f"MADE-UP{number}", f"/audio/{path}")
+            for _ in range(2):  # one name for all that follows
+                spoken = {"model": "tts-1", "input": "x", "voice": "made-up"}
+                await client.post("/audio/speech", json=spoken, headers={"idempotency-key": f"made-up-{number}"})
 
 
 def test_teams_beyond_the_bound_share_one_label() -> None:

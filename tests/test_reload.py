@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.app import declare
 from gateway.config.load import load
 from gateway.config.model import Config, Key, Server, Team, Uploads
+from gateway.groundwork import declare
 from gateway.policy.limits import Limit
 from gateway.policy.pricing import Price
 from gateway.reload import Reloads, moved, read_again
@@ -187,7 +187,9 @@ async def test_models_and_bounds_and_the_operators_token_are_those_of_the_new_fi
         assert names == ["whisper-2"]
         assert (await post(wire)).status == 413
         await reload(gateway, replace(config, uploads=Uploads(total_bytes=1000)))
-        assert (await wire.post(TRANSCRIPTIONS, text("model", "whisper-2") + file(WAV) + END)).status == 503
+        async with dial(gateway) as another:  # who sends too much is hung up on
+            form = text("model", "whisper-2") + file(WAV) + END
+            assert (await another.post(TRANSCRIPTIONS, form)).status == 503
         token = {"authorization": "Bearer 0123456789abcdef"}
         answer = await client.get(f"{gateway.origin}/admin/keys", headers=token)
         assert [row["name"] for row in answer.json()["data"]] == ["alice"]
@@ -302,10 +304,11 @@ async def test_a_name_that_operators_took_changes_nothing_at_all(
     assert record["upstream"] == "a"
 
 
+TOKEN = "k7Qz-9fLw2xB4vNcR8"
 FILE = """\
 server: {{port: {port}, admin_token: "{token}"}}
 store: {{data: {folder}, url: ""}}
-upstreams: {{{name}: {{kind: openai, base_url: "{url}", models: [whisper-1]}}}}
+upstreams: {{{name}: {{kind: openai, base_url: "{url}", allow_private: true, models: [whisper-1]}}}}
 keys: {{alice: {{key: {key}}}}}
 """
 
@@ -330,10 +333,10 @@ def test_a_wrong_file_is_told_line_by_line(data: Path, caplog: pytest.LogCapture
 
 def test_what_takes_a_restart_is_told_in_one_line_and_stays(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = load(written(data, "http://a"), {})
-    written(data, "http://b", port="1", folder="y", token="t" * 16)
+    written(data, "http://b", port="1", folder="y", token=TOKEN)
     found = read_again(now)
     assert found is not None
-    assert (found.server, found.store) == (Server(admin_token="t" * 16), now.store)
+    assert (found.server, found.store) == (Server(admin_token=TOKEN), now.store)
     assert found.market.upstreams[0].base_url == "http://b"
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert line == f"server.port, store.data: changed in {now.file}; restart the gateway to apply this"

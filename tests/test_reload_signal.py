@@ -28,7 +28,8 @@ FILE = """\
 server: {{host: 127.0.0.1, workers: {workers}}}
 store: {{data: data, fsync: {fsync}}}
 upstreams:
-  {name}: {{kind: openai, base_url: "{url}", models: [whisper-1], prices: {{whisper-1: {{per_minute: {price}}}}}}}
+  {name}: {{kind: openai, base_url: "{url}", models: [whisper-1], allow_private: true,
+            prices: {{whisper-1: {{per_minute: {price}}}}}}}
 teams: {{default: {{limits: [{{measure: requests, per: day, amount: {amount}}}]}}}}
 keys: {{{keys}}}
 """

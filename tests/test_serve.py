@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway import server
+from gateway.errors import SetupError
 from tests.launched import config_of, launched, processes_in, room, run, transcribe, until, write_config
 from tests.stub import Answer, stub
 
@@ -120,6 +122,36 @@ def test_a_taken_port_is_one_sentence(folder: Path) -> None:
         told = _one_sentence(folder, "serve", "-c", str(write_config(folder)), "--port", port)
     assert f"port {port}" in told
     assert "--port" in told
+
+
+def test_a_socket_that_was_handed_over_is_taken_if_it_is_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        monkeypatch.setattr(server, "HANDED_OVER", os.dup(one.fileno()))
+        assert server.inherited({}) is None
+        assert server.inherited({**ours, "LISTEN_FDS": "0"}) is None
+        assert server.inherited({**ours, "LISTEN_PID": str(os.getppid())}) is None
+        with pytest.raises(SetupError, match="hand over that"):
+            server.inherited({**ours, "LISTEN_FDS": "2"})
+        found = server.inherited(ours)
+        assert found is not None
+        with found:
+            assert server.origin(found) == f"http://127.0.0.1:{one.getsockname()[1]}"
+            assert not found.get_inheritable()
+
+
+@pytest.mark.parametrize("what", ["no socket", "not listening", "a path"])
+def test_what_else_is_handed_over_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str) -> None:
+    ours = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    with socket.socket() as one, socket.socket(socket.AF_UNIX) as two, open(tmp_path / "file", "w") as file:
+        two.bind(str(tmp_path / "path"))
+        two.listen()
+        fd = {"no socket": file.fileno(), "not listening": one.fileno(), "a path": two.fileno()}[what]
+        monkeypatch.setattr(server, "HANDED_OVER", fd)
+        with pytest.raises(SetupError, match="no socket" if what == "no socket" else "does not listen for TCP"):
+            server.inherited(ours)
 
 
 @pytest.mark.parametrize("blocked", ["data", "data/store"])

@@ -20,7 +20,7 @@ def configured(folder: Path, url: str) -> str:
     return config_of(
         folder,
         f"store: {{url: '{url}', data: data, pepper: 0123456789abcdef}}",
-        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [tts-1]}}",
+        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, models: [tts-1]}}",
         "prices: {tts-1: {per_1m_characters: 15}}",
         "keys: {alice: {}}",
     )

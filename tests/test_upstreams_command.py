@@ -20,7 +20,7 @@ def folder() -> Iterator[Path]:
 
 
 def write(folder: Path, one: Stub) -> str:
-    common = f"base_url: '{one.url}', models: [whisper-1, 'tts-[1]']"
+    common = f"base_url: '{one.url}', allow_private: true, models: [whisper-1, 'tts-[1]']"
     return config_of(
         folder,
         "upstreams:",

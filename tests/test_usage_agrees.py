@@ -108,7 +108,7 @@ def exported(folder: Path, url: str, form: str) -> list[dict[str, Any]]:
     config = config_of(
         folder,
         f"store: {{url: '{url}', data: data}}",
-        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [m]}}",
+        "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, models: [m]}}",
         "prices: {m: free}",
     )
     done = run(folder, "export", "-c", config, "--to", "usage", "--format", form)

@@ -6,8 +6,10 @@ request can be routed, what to keep of it, and how it goes out.
 
 import json
 import math
+import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Never, Protocol
 
 from gateway.audio.form import FormReader
@@ -16,6 +18,10 @@ from gateway.errors import refuse
 
 MAX_JSON = 1024 * 1024
 MAX_DEPTH = 64
+# Nothing else happens while an object is read, so one that is all structure must not take long.
+MAX_TOKENS = 8192
+MAX_DIGITS = 400
+_TOKEN = re.compile(rb'[,\[{]|"(?>[^"\\]+|\\.?)*+"?', re.DOTALL)
 TOO_DEEP = "it nests too deep"
 
 
@@ -144,6 +150,8 @@ def _parse(body: bytes) -> dict[str, object]:
     try:
         if body.startswith(BOM_UTF8):
             raise ValueError("Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)")
+        if _complex(body):
+            raise ValueError(f"it has more than {MAX_TOKENS} strings, commas and brackets")
         found = _DECODER.decode(body.decode())
         if body.count(b"{") + body.count(b"[") >= MAX_DEPTH:
             _check_depth(found, MAX_DEPTH)
@@ -157,6 +165,13 @@ def _parse(body: bytes) -> dict[str, object]:
     if len({key.lower() for key in found}) != len(found):  # some servers take no notice of case
         raise refuse("bad_json", why="a key is given twice, in upper and lower case")
     return found
+
+
+def _complex(body: bytes) -> bool:
+    """More tokens than we read; what looks like some within a string counts as nothing."""
+    if sum([body.count(mark) for mark in (b",", b"[", b"{", b'"')]) <= MAX_TOKENS:
+        return False
+    return next(islice(_TOKEN.finditer(body), MAX_TOKENS, None), None) is not None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -177,11 +192,23 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not JSON")
 
 
+def _short(text: str) -> str:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return text
+
+
+def _whole(text: str) -> int:
+    return int(_short(text))
+
+
 def _finite(text: str) -> float:
-    value = float(text)
+    value = float(_short(text))
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is out of range")
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_whole, parse_float=_finite
+)

@@ -22,6 +22,10 @@ _LOWEST: Mapping[str, int] = {
     FLAC.name: 32_000,  # asked only when the header does not say how many samples there are
 }
 
+SPARSEST = 16
+"""Bits per second below which there is no sound: silence in FLAC takes about as many. A file that claims to last longer
+than that lies."""
+
 _HIGHEST_PCM = 192_000 * 32 * 8
 _HIGHEST_MPEG = 384_000
 
@@ -46,7 +50,12 @@ def estimate_seconds(head: bytes, *, total_bytes: int | None, max_bytes: int) ->
     seconds = None if read is None else read(head, size)
     if seconds is None:
         return Estimate(size * 8 / _LOWEST.get(name, LOWEST), "bytes")
-    return Estimate(seconds, "header")
+    return Estimate(min(seconds, most_seconds(size)), "header")
+
+
+def most_seconds(size: int) -> float:
+    """The longest that a file of `size` bytes can last, whatever it claims."""
+    return size * 8 / SPARSEST
 
 
 def _wav(head: bytes, size: int) -> float | None:

@@ -6,12 +6,14 @@ part, which are written anew because parsers differ on odd ones. The closing bou
 kept: it goes out last, when the upload has passed every check.
 """
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
+from gateway.audio.caps import MAX_PARTS, Caps
 from gateway.audio.container import HEAD_BYTES, safe_extension, sniff
 from gateway.audio.duration import estimate_seconds
 from gateway.audio.partheaders import PartHeaders, boundary_of, read_part_headers, written
@@ -22,13 +24,8 @@ from gateway.errors import refuse
 if TYPE_CHECKING:  # the library only has the name for type checkers
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_PARTS = 32
 MIN_BOUNDARY = 16
-MAX_TEXT = 64 * 1024
-MAX_TEXTS = 256 * 1024
-# Clips of known speakers travel as data URLs in text parts: up to four clips of ten seconds.
-WIDE_FIELDS = frozenset({"known_speaker_references", "known_speaker_references[]"})
-MAX_WIDE = 16 * 1024 * 1024
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else a line for each form that is refused
 ONCE = READ | {"file"}
 
 
@@ -65,7 +62,8 @@ class FormReader:
         self._seen: set[str] = set()
         self._kept = self._model_at = 0
         self._file_raw_at: int | None = None
-        self._text_bytes = self._wide_bytes = self._parts = self._read = 0
+        self._read = 0
+        self._caps = Caps()
         self._ended = False
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._name, self._value = bytearray(), bytearray()
@@ -82,11 +80,13 @@ class FormReader:
             self._kept += len(data)
             self._read += len(data)
             return data
-        self._chunk, self._midst = data, False
+        self._chunk, self._midst, ended = data, False, self._ended
         try:
             self._parser.write(data)
         except MultipartParseError as error:
             raise refuse("bad_form", why=f"malformed at byte {self._read + max(error.offset, 0)}") from error
+        if ended or not self._caps.parts:
+            self._caps.around(len(data))
         self._read += len(data)
         self._chunk = b""
         out = b"".join(self._out)
@@ -131,9 +131,7 @@ class FormReader:
         }
 
     def _on_part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise refuse("bad_form", why=f"it has more than {MAX_PARTS} parts")
+        self._caps.part()
         self._raw_headers.clear()
 
     def _on_header_end(self) -> None:
@@ -157,7 +155,7 @@ class FormReader:
         part = self._part
         assert part is not None
         if part.headers.filename is None:
-            self._count_text(part.headers.name, end - start)
+            self._caps.text(part.headers.name, end - start, held=len(part.body))
             part.body += data[start:end]
             return
         if self._file_raw_at is None and part.headers.name == "file" and data is self._chunk:
@@ -198,17 +196,6 @@ class FormReader:
     def _keep(self, data: bytes | memoryview) -> None:
         self._out.append(data)
         self._kept += len(data)
-
-    def _count_text(self, name: str, size: int) -> None:
-        if name in WIDE_FIELDS:
-            self._wide_bytes += size
-            if self._wide_bytes > MAX_WIDE:
-                raise refuse("invalid", param=name, why=f"all values together are over {MAX_WIDE} bytes")
-            return
-        self._text_bytes += size
-        part = self._part
-        if self._text_bytes > MAX_TEXTS or (part is not None and len(part.body) + size > MAX_TEXT):
-            raise refuse("invalid", param=name, why=f"a text part may have {MAX_TEXT} bytes, all of them {MAX_TEXTS}")
 
     def _end_text(self, part: _Part) -> None:
         name, value = part.headers.name, bytes(part.body)

@@ -61,6 +61,8 @@ def read_part_headers(raw: Sequence[tuple[bytes, bytes]]) -> PartHeaders:
     if _UNSAFE.search(name_of_part):
         raise refuse("bad_form", why="the name of a part has a quote, a backslash or an unreadable character in it")
     content_type = found.get("content-type")
+    if content_type is not None and content_type.lower().startswith("multipart/"):
+        raise refuse("bad_form", why="a part is a form itself; some servers would read what is in it")
     if content_type is not None and not _CONTENT_TYPE.fullmatch(content_type):
         content_type = None
     return PartHeaders(name_of_part, params.get("filename", params.get("filename*")), content_type)

@@ -14,6 +14,7 @@ from gateway.metrics import Metrics
 from gateway.store.books import Books
 from gateway.store.connection import opened
 from gateway.store.history import History
+from gateway.store.layout import check_layout
 from gateway.store.roll import Roll
 from gateway.store.totals import Totals
 
@@ -31,6 +32,7 @@ async def _opened(url: str, config: Config, work: Callable[[Books], Awaitable[T]
     metrics = Metrics(models=(), teams=())
     connection = opened(config.store, url, metrics)
     try:
+        await check_layout(connection)
         return await work(
             Books(Totals(connection), History(connection, config.usage, metrics=metrics), Roll(connection, door="cli"))
         )

@@ -7,9 +7,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from gateway.app import embedded
 from gateway.config.load import environment, load
 from gateway.config.model import Config
+from gateway.groundwork import embedded
 
 T = TypeVar("T")
 

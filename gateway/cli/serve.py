@@ -1,12 +1,15 @@
 """`audiogate serve`: the gateway itself."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from gateway.cli.options import DEFAULT_CONFIG, ConfigPath, read_config
-from gateway.server import listen, origin, run
+from gateway.config.check import exposed
+from gateway.config.load import environment
+from gateway.errors import SetupError
+from gateway.logs import out
+from gateway.server import inherited, listen, origin, run
 from gateway.store.keys import Minted
 
 
@@ -22,15 +25,19 @@ def serve(
 ) -> None:
     """Serve until stopped (Ctrl-C or SIGTERM); requests under way are finished first."""
     found = read_config(config)
-    listener = listen(host or found.server.host, found.server.port if port is None else port)
+    listener = inherited(environment()) or listen(
+        host or found.server.host, found.server.port if port is None else port
+    )
+    if words := exposed(listener.getsockname()[0], admin_token=found.server.admin_token):
+        listener.close()
+        raise SetupError(f"Nobody is served: {words}.")
 
     def minted(key: Minted) -> None:
-        print(f"A key was made for {key.name!r}. It is shown only this once:\n\n    {key.text}\n", flush=True)
+        out.write(f"A key was made for {key.name!r}. It is shown only this once:\n\n    {key.text}\n\n")
 
     def started() -> None:
-        print(f"audiogate listens on {origin(listener)}/v1")
-        for note in found.notes:
-            print(f"note: {note}")
-        sys.stdout.flush()
+        out.write(
+            "\n".join([f"audiogate listens on {origin(listener)}/v1", *(f"note: {note}" for note in found.notes), ""])
+        )
 
     run(found, listener, minted=minted, started=started)

@@ -9,13 +9,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.app import pepper_of
 from gateway.cli.options import read_config, with_store
 from gateway.config.model import Config
+from gateway.groundwork import pepper_of
 from gateway.metrics import Metrics
 from gateway.policy.limits import Limit
 from gateway.policy.terms import limit_word, moment, read_limit, told
 from gateway.store.connection import opened
+from gateway.store.layout import check_layout
 from gateway.store.register import Register
 from gateway.store.roll import Standing
 
@@ -46,6 +47,7 @@ def registered(config: Path, work: Callable[[Register, Config], Awaitable[T]]) -
     async def run(url: str) -> T:
         connection = opened(found.store, url, Metrics(models=(), teams=()))
         try:
+            await check_layout(connection)
             return await work(Register(connection, found, pepper=pepper_of(found), door="cli"), found)
         finally:
             await connection.close()

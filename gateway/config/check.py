@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from gateway.config.expand import variables
 from gateway.config.problem import Place, Problem, meant
@@ -11,6 +12,7 @@ from gateway.config.shape import Shape
 from gateway.config.source import Source
 from gateway.config.values import MOST_USD
 from gateway.errors import Refused
+from gateway.policy.addresses import fault, literal, loopback
 from gateway.policy.keys import parse
 from gateway.policy.limits import MEASURES, RATES
 from gateway.policy.openai_prices import PRICES
@@ -23,12 +25,13 @@ MOST_UNITS = 2**53  # what Lua's numbers hold exactly
 def check(shaped: Shape, source: Source, *, serving: bool) -> Iterator[Problem]:
     """What is wrong with the whole of a file whose parts fit. Misfits are passed over.
 
-    `serving`: whether an upstream has to be usable.
+    `serving`: whether an upstream has to be usable, and the operators' door shut.
     """
     file = shaped.file
     if file is None:
         return
     yield from _uploads(file, source)
+    yield from _addresses(shaped, file, source)
     yield from _references(file, source)
     for place, limits in _all_limits(file):
         yield from _limits(limits, place, source)
@@ -38,6 +41,8 @@ def check(shaped: Shape, source: Source, *, serving: bool) -> Iterator[Problem]:
         for name, row in file.upstreams.items():
             if ("upstreams", name) not in shaped.misfits:
                 yield from _prices(name, row, file=file, source=source)
+    if serving and not source.problems and not any(place[:1] == ("server",) for place in shaped.misfits):
+        yield from _exposed(file, source)
     if serving and not source.problems and not any(place[:1] == ("upstreams",) for place in shaped.misfits):
         yield from _usable(file, source)
 
@@ -60,6 +65,31 @@ def units(row: LimitRow) -> Decimal:
 def usable(row: UpstreamRow) -> bool:
     """Whether requests can go to an upstream: an empty key means that this installation has no account there."""
     return row.key != ""
+
+
+def exposed(host: str, *, admin_token: str) -> str:
+    """What is wrong with listening there; "" if nothing is. Where others can come from, operators need their token."""
+    if admin_token or loopback(literal(host)):
+        return ""
+    return (
+        f"{host} lets others in, and server.admin_token is empty: set it (AUDIOGATE_ADMIN_TOKEN), for instance to what "
+        "`openssl rand -hex 32` prints, or listen on 127.0.0.1"
+    )
+
+
+def _exposed(file: File, source: Source) -> Iterator[Problem]:
+    if words := exposed(file.server.host, admin_token=file.server.admin_token):
+        yield source.problem(("server", "host"), words)
+
+
+def _addresses(shaped: Shape, file: File, source: Source) -> Iterator[Problem]:
+    """What can be told without asking a resolver; what a name means is looked at with every connection."""
+    for name, row in file.upstreams.items():
+        host = urlsplit(row.base_url).hostname or ""
+        address = literal(host)
+        why = fault(address, allow_private=row.allow_private) if address else ""
+        if why and ("upstreams", name) not in shaped.misfits:
+            yield source.problem(("upstreams", name, "base_url"), f"the address {host} is {why}")
 
 
 def _uploads(file: File, source: Source) -> Iterator[Problem]:

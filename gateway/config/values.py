@@ -25,6 +25,12 @@ _UNITS: Mapping[str, int] = {
     "GiB": 1024**3,
 }
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+# What samples are made of. Who leaves them in their file, or nearly so, has no secret.
+_SAMPLES = re.compile(
+    "change.?(me|this|it)|replace|please|insert|enter|default|example|sample|secret|password|passwd|token|pepper|admin"
+    "|operator|metrics|audiogate|gateway|your|here|with|some|random|value|string|test|dummy|todo|xxx+|key|the",
+    re.IGNORECASE,
+)
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -85,6 +91,13 @@ def _span(value: str) -> int | None:
     if seconds < 3600:
         raise ValueError
     return seconds
+
+
+def _secret(value: str) -> str:
+    own = re.sub(r"[\W_]", "", _SAMPLES.sub("", value))
+    if value and (len(own) < 10 or len(set(own)) < 5):
+        raise Objection("this is a sample or easy to guess; make one, for instance with `openssl rand -hex 32`")
+    return value
 
 
 def _printable(value: str) -> str:
@@ -178,11 +191,13 @@ STORE_URL = text(
 PEPPER = text(
     "|.{16,4096}",
     "nothing or at least 16 characters",
-    read=lambda value: value.encode() or None,
+    read=lambda value: _secret(value).encode() or None,
     secret=True,
     blank=True,
 )
-TOKEN = text("|[!-~]{16,4096}", "nothing or at least 16 characters without spaces", secret=True, blank=True)
+TOKEN = text(
+    "|[!-~]{16,4096}", "nothing or at least 16 characters without spaces", read=_secret, secret=True, blank=True
+)
 FOLDER = text(".+", "a folder's path", read=_folder)
 ANY_FOLDER = text("|.+", "nothing or a folder's path", read=lambda value: _folder(value) if value else None, blank=True)
 SECRET = text("[!-~]{0,4096}", "a key without spaces", secret=True, blank=True)

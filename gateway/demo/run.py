@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.app import embedded, wall
+from gateway.app import wall
 from gateway.config.load import load
 from gateway.config.model import Config
 from gateway.demo.walk import Walk, walk
 from gateway.errors import SetupError
+from gateway.groundwork import embedded
 from gateway.metrics import Metrics
 from gateway.policy.keys import DRAW_BYTES, mint
 from gateway.server import listen, origin, run
@@ -31,6 +32,7 @@ OFFLINE = """\
   demo:
     kind: openai
     base_url: {url}
+    allow_private: true
     key: {key}
     models: {models}
 """

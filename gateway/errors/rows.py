@@ -49,6 +49,12 @@ ROWS: Mapping[str, Row] = {
     "bad_admin_token": Row(
         401, _CALLER, "invalid_admin_token", "Send server.admin_token: Authorization: Bearer TOKEN."
     ),
+    "bad_metrics_token": Row(
+        401, _CALLER, "invalid_metrics_token", "Send server.metrics_token: Authorization: Bearer TOKEN."
+    ),
+    "too_many_tries": Row(
+        429, _CALLER, "too_many_tries", "Too many wrong tokens from your address. Please wait {wait}.", retry="no"
+    ),
     # receive
     "too_large": Row(
         413,
@@ -198,8 +204,8 @@ ROWS: Mapping[str, Row] = {
         409,
         _CALLER,
         "answer_not_kept",
-        "The request with this Idempotency-Key was served and charged, and its answer is not kept: {why}. It is "
-        "not done again; use a new Idempotency-Key to have it done again.",
+        "The request with this Idempotency-Key was served, or may have been, and its answer is not kept: {why}. "
+        "It is not done again; use a new Idempotency-Key to have it done again.",
         retry="no",
     ),
     # keys and teams, for operators

@@ -31,6 +31,7 @@ COLUMNS = (
 
 CURSOR = r"[0-9]{1,15}-[0-9]{1,15}"
 _CURSOR = re.compile(CURSOR)
+MOST_ID = 2**64  # both numbers of an entry's id are below
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _BREAKS = str.maketrans({"\\": "\\\\", "\r": "\\r", "\n": "\\n"})
 _FORMULA = ("=", "+", "-", "@", "\t", "'")
@@ -73,6 +74,21 @@ def may_begin(piece: bytes, form: Form) -> bool:
     """Whether a file that was cut off before its first line ended may have begun like this."""
     first = head_of(form) or b'{"cursor": "'
     return piece.startswith(first) or first.startswith(piece)
+
+
+def before(cursor: str) -> str:
+    """What stands before a cursor, "" for the end: the upper bound of a range in a stream, as the store wants it.
+
+    The store refuses numbers that no entry can have, and to look before the first one.
+    """
+    if not cursor:
+        return "+"
+    moment, _, number = cursor.partition("-")
+    if int(moment) >= MOST_ID:
+        return "+"
+    if int(number or 0) >= MOST_ID:
+        return moment
+    return f"({cursor}" if int(moment) or int(number or 0) else "0-0"
 
 
 def place(cursor: str) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """The process that opens uploads: descriptors in, seconds out. It can do nothing else.
 
-Every byte it reads comes from a stranger, so it starts without environment, gives up what it does not need, and
-shows FFmpeg nothing but the bytes of one descriptor: no names, no protocols, no decoders. It ends when its channel
-does, so it cannot outlive the gateway.
+Every byte it reads comes from a stranger, so it starts without environment, gives up what it does not need (see
+`seal.py` too), and shows FFmpeg nothing but the bytes of one descriptor: no names, no protocols, no decoders. It ends
+with the gateway, or when its channel does.
 """
 
 import json
@@ -15,10 +15,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 import av
+import av.subtitles.codeccontext
+import av.subtitles.stream  # PyAV loads these two late, when no file can be opened any more
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 
+from gateway.audio.duration import most_seconds
 from gateway.probe.packets import least
+from gateway.probe.seal import seal
 from gateway.probe.span import SPAN
 
 FORMATS = "wav,mp3,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,mpeg,aac"
@@ -149,8 +153,8 @@ def measure(fd: int, *, at: int = 0, size: int | None = None) -> float | None:
     """Seconds of sound in the file open as `fd`, counted packet by packet; None if there are none.
 
     What is meant are `size` bytes (None: all) from offset `at`.
-    Of several audio streams the longest counts. Raises what PyAV raises for bytes it cannot read; a file that ends
-    or breaks in the middle lasts as long as what came before.
+    Of several audio streams the longest counts, and no more than so many bytes can hold. Raises what PyAV raises for
+    bytes it cannot read; a file that ends or breaks in the middle lasts as long as what came before.
     """
     upload = Upload(fd, start=at, size=os.fstat(fd).st_size - at if size is None else size)
     with av.open(
@@ -168,12 +172,15 @@ def measure(fd: int, *, at: int = 0, size: int | None = None) -> float | None:
             return None
         extra = _uncounted(upload, tally.end) if file.format.name == "wav" else 0
         seconds = tally.seconds * (1 + extra / tally.bytes)
-    return seconds if math.isfinite(seconds) else None
+    return min(seconds, most_seconds(upload.size)) if math.isfinite(seconds) else None
 
 
-def serve(channel: socket.socket, *, before_each: Callable[[], None]) -> None:
-    """Answer until the other end closes: a span with one descriptor in, one line of JSON out."""
-    channel.sendall(b"\n")
+def serve(channel: socket.socket, *, before_each: Callable[[], None], unsealed: str = "") -> None:
+    """Answer until the other end closes: a span with one descriptor in, one line of JSON out.
+
+    The first line says that it is ready, and what keeps it from being sealed, if anything does.
+    """
+    channel.sendall(unsealed.encode() + b"\n")
     while True:
         request, fds, _flags, _address = socket.recv_fds(channel, SPAN.size, 1)
         if not request:
@@ -213,7 +220,7 @@ def main(channel_fd: int) -> None:  # pragma: no cover - the same
     """Serve on the socket inherited as `channel_fd`."""
     give_up()
     with socket.socket(fileno=channel_fd) as channel:
-        serve(channel, before_each=allow_cpu)
+        serve(channel, before_each=allow_cpu, unsealed=seal())
 
 
 if __name__ == "__main__":  # pragma: no cover - the same

@@ -111,6 +111,8 @@ class AnswerReader:
             self.ended = True  # the parser would wait for a body: this connection is not used again
 
     def on_body(self, data: bytes) -> None:
+        if self.head is None:
+            raise Malformed("an interim answer with a body")  # it would be taken for the start of the next one's
         self._idle = 0
         if not self._bodiless:
             self.pieces.append(data)

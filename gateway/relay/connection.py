@@ -12,7 +12,7 @@ from typing import cast
 
 from gateway.relay.answers import AnswerReader, Head, Malformed
 from gateway.relay.endings import left_behind, said_goodbye
-from gateway.relay.failures import BrokenOff, TimedOut, Unreachable
+from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable
 
 AHEAD = 256 * 1024
 UNSENT = 64 * 1024
@@ -209,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
             if data:
                 self._answer.feed(data)
         except Malformed as error:
-            self._error = (BrokenOff if self.answered else Unreachable)(f"a broken answer: {error}")
+            self._error = (BrokenOff if self.answered else Nonsense)(f"a broken answer: {error}")
             self.abort()
         self._wake()
 

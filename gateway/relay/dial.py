@@ -1,11 +1,13 @@
 """How a connection is made: the addresses of a name, one tried beside the other, and TLS.
 
 The addresses of both families are tried in turn, the next one when the last has failed or is a quarter of a second
-late (RFC 8305). Certificates are verified. A TLS session is taken up again where the server offers it: a new
-connection then costs one round trip and no signature.
+late (RFC 8305). At every new connection they are held against `policy/addresses.py`, whatever the name meant before,
+and what is refused there is not dialled. Certificates are verified. A TLS session is taken up again where the server
+offers it: a new connection then costs one round trip and no signature.
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,10 +15,13 @@ from typing import Any
 
 import aiohappyeyeballs
 
+from gateway.policy.addresses import fault
 from gateway.relay.connection import Connection
 from gateway.relay.requests import Origin
 
+log = logging.getLogger("audiogate")
 NEXT_ADDRESS = 0.25
+TELL_AGAIN = 60.0  # seconds until the log is told again of the same name
 
 
 class Trust(ssl.SSLContext):
@@ -53,9 +58,18 @@ class Addresses:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], list[Any]] = {}
+        self._told: dict[str, float] = {}
 
     async def of(self, origin: Origin) -> list[Any]:
-        """Its addresses, as `getaddrinfo` gives them. Raises OSError."""
+        """Those of its addresses that may be dialled, as `getaddrinfo` gives them. Raises OSError if none may."""
+        found = await self._all(origin)
+        faults = [fault(info[4][0], allow_private=origin.private) for info in found]
+        fit = [info for info, why in zip(found, faults, strict=True) if not why]
+        if found and not fit:
+            raise OSError(self._refused(origin, found[0][4][0], faults[0]))
+        return fit
+
+    async def _all(self, origin: Origin) -> list[Any]:
         loop, name = asyncio.get_running_loop(), (origin.host, origin.port)
         try:
             self._known[name] = list(await loop.getaddrinfo(*name, type=socket.SOCK_STREAM))
@@ -63,6 +77,13 @@ class Addresses:
             if name not in self._known:
                 raise
         return self._known[name]
+
+    def _refused(self, origin: Origin, address: str, why: str) -> str:
+        now = asyncio.get_running_loop().time()
+        if now - self._told.get(origin.host, -TELL_AGAIN) >= TELL_AGAIN:
+            self._told[origin.host] = now
+            log.warning("the upstream's host %s is not dialled: its address %s is %s", origin.host, address, why)
+        return "its address may not be dialled"
 
 
 async def dial(

@@ -2,7 +2,11 @@
 
 
 class Unreachable(Exception):
-    """No answer: the connection could not be made, or broke before the answer began, or what came was no answer."""
+    """No answer: the connection could not be made, or broke before the answer began."""
+
+
+class Nonsense(Unreachable):
+    """What came is no answer that can be trusted."""
 
 
 class Untrusted(Unreachable):

@@ -17,22 +17,23 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections lead."""
+    """Where connections lead. `private`: its addresses may be of this machine or of a private network."""
 
     encrypted: bool
     host: str
     port: int
+    private: bool = False
 
 
-def split(url: str) -> tuple[Origin, str, str]:
+def split(url: str, *, private: bool = False) -> tuple[Origin, str, str]:
     """Origin, Host header and target (path and query, as they came) of a URL. Raises Unreachable."""
     at = url.find("/", url.find("://") + 3)
     base, target = (url, "/") if at < 0 else (url[:at], url[at:])
-    return *_origin(base), target
+    return *_origin(base, private), target
 
 
 @lru_cache(maxsize=1024)
-def _origin(base: str) -> tuple[Origin, str]:
+def _origin(base: str, private: bool) -> tuple[Origin, str]:
     try:
         parts = urlsplit(base)
         host, port = parts.hostname, parts.port or PORTS[parts.scheme]
@@ -41,7 +42,9 @@ def _origin(base: str) -> tuple[Origin, str]:
     if not host:
         raise Unreachable(f"no host in {base!r}")
     name = f"[{host}]" if ":" in host else host
-    return Origin(parts.scheme == "https", host, port), name if port == PORTS[parts.scheme] else f"{name}:{port}"
+    return Origin(parts.scheme == "https", host, port, private), name if port == PORTS[
+        parts.scheme
+    ] else f"{name}:{port}"
 
 
 def head(method: str, host: str, target: str, headers: Mapping[str, str], framing: str) -> bytes:

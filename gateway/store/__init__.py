@@ -8,6 +8,7 @@ server. Rules (what a limit means, what is charged) come in as plain values from
 | the way there | `target`, `link`, `finders`, `sockets`; `checks`; `shards`, `layout` |
 | one call | `connection`, `together` (many things in one call), `deadline`; `durable` (on its disk) |
 | one request | `limits` (admit, switch), `grants`; `leases` (renew, reap); `usage` (settle), `hours`; `journal` |
+| one sent again | `repeats` (claim, finish) |
 | keys and teams | `keys` (of the file, and who holds one), `register` (by hand), `roll` (read), `records`, `pepper` |
 | what was used | `totals` (sums), `stream` and `history` (single requests), `books` (for operators) |
 | the server of our own | `embedded`, `engine` |

@@ -35,7 +35,7 @@ from gateway.store.link import PATIENCE, Link, link
 from gateway.store.shards import TAG, place, tags
 
 GONE = 1.0
-HURRIED = frozenset({"admit", "switch", "find", "lease", "grant"})
+HURRIED = frozenset({"admit", "switch", "find", "lease", "grant", "claim"})
 """What a request waits for."""
 
 # The server can serve nobody now, whatever it is asked.

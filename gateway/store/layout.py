@@ -1,4 +1,8 @@
-"""Whether a configuration fits the shards that a store was set up with."""
+"""Whether this version, and a configuration, fit what a store was set up with.
+
+LAYOUT is raised when keys of the store change their meaning, such that a gateway that does not know would read or write
+something wrong. What only adds keys or fields does not raise it: then versions may serve side by side.
+"""
 
 from typing import cast
 
@@ -6,6 +10,29 @@ from gateway.config.model import Config, Key
 from gateway.errors import SetupError
 from gateway.policy.keys import parse
 from gateway.store.connection import Connection
+
+LAYOUT = 1
+# Writes the number down where there is a lower one or none; returns the one that was there, "" for none.
+_MARK = """
+local found = redis.call('GET', KEYS[1])
+if not found or tonumber(found) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return found or ''
+"""
+
+
+async def check_layout(connection: Connection, *, mark: bool = False) -> None:
+    """Raises SetupError where a newer version has laid the store out anew, Refused (503).
+
+    `mark`: this version is going to serve, and older ones must not any more where it lays things out anew.
+    """
+    client, name = connection.client, connection.name("layout")
+    async with connection.asking("names"):
+        found = int(str((await client.eval(_MARK, 1, name, LAYOUT) if mark else await client.get(name)) or 0))
+    if found > LAYOUT:
+        raise SetupError(
+            f"The store is in use by a newer audiogate (its layout is {found}, this version knows {LAYOUT}): "
+            "install that version here as well, or use another store."
+        )
 
 
 async def check_shards(connection: Connection, config: Config) -> None:

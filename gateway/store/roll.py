@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from gateway.errors import Refused, refuse
+from gateway.policy import exports
 from gateway.policy.limits import MEASURES, PERIODS, Limit
 from gateway.store.connection import Connection
 from gateway.store.records import KEY_FIELDS, TEAM_FIELDS, KeyRecord, TeamRecord, read_key, read_team
@@ -82,9 +83,7 @@ class Roll:
         rows: list[tuple[str, dict[str, str]]] = []
         for shard in self._connection.shards:
             async with shard.asking("audit"):
-                found = await shard.client.xrevrange(
-                    shard.name("audit"), max=f"({before}" if before else "+", count=count
-                )
+                found = await shard.client.xrevrange(shard.name("audit"), max=exports.before(before), count=count)
             rows += cast("list[tuple[str, dict[str, str]]]", found)
         rows.sort(key=lambda row: tuple(map(int, row[0].split("-"))), reverse=True)
         await self.note("audit.list", "*")

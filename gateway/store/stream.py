@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from gateway.config.model import Usage
 from gateway.errors import refuse
+from gateway.policy import exports
 from gateway.policy.exports import BEGIN, place
 from gateway.store.connection import Connection
 
@@ -70,9 +71,9 @@ class Stream:
 
     async def back(self, before: str) -> list[Record]:
         """The last records before a cursor, AT_ONCE at most, the newest first; "" is the end."""
-        end = f"({before}" if before else "+"
+        end, name = exports.before(before), self._shard.name("usage")
         async with self._shard.asking("records"):
-            return _records(await self._shard.client.xrevrange(self._shard.name("usage"), end, "-", count=AT_ONCE))
+            return _records(await self._shard.client.xrevrange(name, end, "-", count=AT_ONCE))
 
     async def cursor(self) -> str:
         """Up to where records are exported, "" if none are."""

@@ -10,7 +10,7 @@ from gateway.config.asked import key_asked, team_asked
 from gateway.config.model import Key, Team
 from gateway.store.register import Register
 from gateway.web.asked import Change, KeyChange, NewKey, NewTeam, Rotation, TeamChange
-from gateway.web.guard import guarded
+from gateway.web.guard import Guard, guarded
 from gateway.web.rows import (
     DeedList,
     KeyList,
@@ -29,9 +29,9 @@ from gateway.web.rows import (
 Called = Annotated[str, Path(alias="name", description="Its name.")]
 
 
-def router(register: Register, *, token: str, upstreams: Collection[str]) -> APIRouter:
+def router(register: Register, *, guard: Guard, upstreams: Collection[str]) -> APIRouter:
     """All of it. `upstreams` are the names that keys and teams may be given."""
-    routes = APIRouter(prefix="/admin", tags=["Admin"], route_class=guarded(token))
+    routes = APIRouter(prefix="/admin", tags=["Admin"], route_class=guarded(guard))
     _keys(routes, register, upstreams)
     _teams(routes, register, upstreams)
 

@@ -17,6 +17,7 @@ from gateway.store.history import History
 from gateway.store.register import Register
 from gateway.store.totals import Totals
 from gateway.web import admin, errors, history, models, openapi, operations, standing
+from gateway.web.guard import Guard
 
 
 def api(
@@ -41,6 +42,7 @@ def api(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address that it would redirect to is made of the Host header
         exception_handlers={
             Refused: errors.on_refused,
             HTTPException: errors.on_http_error,
@@ -52,10 +54,12 @@ def api(
     app.openapi = lambda: app.openapi_schema or openapi.described(document())  # type: ignore[method-assign]
     app.include_router(models.router(parts))
     app.include_router(standing.router(parts, connection))
-    if token := config.server.admin_token:
+    server = config.server
+    guard = Guard(admin_token=server.admin_token, metrics_token=server.metrics_token, clock=parts.clock)
+    if server.admin_token:
         register = Register(connection, config, pepper=pepper, door="api")
-        app.include_router(admin.router(register, token=token, upstreams=config.upstream_limits))
+        app.include_router(admin.router(register, guard=guard, upstreams=config.upstream_limits))
         books = Books(Totals(connection), records, register.roll)
-        app.include_router(history.router(books, token=token, clock=clock))
-    app.include_router(operations.router(parts.metrics, not_ready=not_ready))
+        app.include_router(history.router(books, guard=guard, clock=clock))
+    app.include_router(operations.router(parts.metrics, guard=guard, not_ready=not_ready))
     return app

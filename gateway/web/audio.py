@@ -1,28 +1,19 @@
 """One audio request on a connection: its body comes in piece by piece, `proxy.serve`, its answer goes out."""
 
 import asyncio
-import json
 import logging
-import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-
 from gateway.call import Call
-from gateway.client import BrokenOff
 from gateway.errors import Refused, refuse
-from gateway.parts import Parts, Reply
-from gateway.proxy import serve
-from gateway.web.errors import rendered
+from gateway.parts import Parts
+from gateway.repeats import serve
+from gateway.web.answers import Answer, Line
 
 log = logging.getLogger("audiogate")
 AHEAD = 64 * 1024  # bytes of a body that may wait for their reader before the connection is read on
-EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
-BODILESS = (204, 304)
-LAST_CHUNK = b"0\r\n\r\n"
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Asked(NamedTuple):
@@ -34,34 +25,26 @@ class Asked(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-class Visit:
-    """One audio request. `line` is its connection; `expects`: its body is sent once it was asked for (100-continue).
+class Visit(Answer):
+    """One audio request. `line` is its connection."""
 
-    `response_complete` and `keep_alive` are what uvicorn asks of whatever it serves.
-    """
-
-    def __init__(self, line: HttpToolsProtocol, asked: Asked, *, keep_alive: bool, expects: bool) -> None:
-        self.response_complete = False
-        self.keep_alive = keep_alive
+    def __init__(self, line: Line, asked: Asked, *, keep_alive: bool, expects: bool) -> None:
+        super().__init__(line, keep_alive=keep_alive, expects=expects)
         self.asked = asked
-        self._line, self._expects = line, expects
         self._pieces: deque[bytes] = deque()
         self._waiting = 0  # bytes of the body that nobody has taken yet
-        self._ended = self._gone = self._started = False
+        self._ended = self._gone = self._begun = False
+        self._call: Call | None = None
         self._refusal: Refused | None = None  # what to say instead, while nothing was answered
         self._news: asyncio.Future[None] | None = None  # for who reads
         self._pour: tuple[Callable[[bytes], None], Callable[[], None]] | None = None  # who takes the rest
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def halfway(self) -> bool:
-        """Whether its answer was begun and is not whole."""
-        return self._started and not self.response_complete
-
     # -- what the connection calls
 
     def start(self, call: Call, parts: Parts) -> "asyncio.Task[None]":
         """Serve it."""
+        self._call = call
         self._task = self._line.loop.create_task(self._serve(call, parts), name=call.rid)
         return self._task
 
@@ -97,6 +80,17 @@ class Visit:
         self._wake()
         self._cancel()
 
+    def give_up(self, refusal: Refused) -> None:
+        """End it before its time; the caller is told why, if nothing was answered yet."""
+        if self._refusal is not None or self.response_complete:
+            return
+        self._refusal, call = refusal, self._call
+        self._cancel()
+        if call is not None:
+            call.why = refusal
+            if not self._begun:  # nor will it, then
+                self.say(refusal, rid=call.rid, method=call.method)
+
     # -- what the call's keeper calls
 
     async def read(self) -> bytes:
@@ -131,14 +125,13 @@ class Visit:
 
     def stop(self) -> None:
         """Its key is no longer good."""
-        self._refusal = refuse("revoked_key", shown="yours")
-        self._cancel()
+        self.give_up(refuse("revoked_key", shown="yours"))
 
     # -- inside
 
     def _ask_for_it(self) -> None:
-        if self._expects and not self._line.transport.is_closing():
-            self._expects = False
+        if self.expects and not self._line.transport.is_closing():
+            self.expects = False
             self._line.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _read_on(self) -> None:
@@ -154,10 +147,11 @@ class Visit:
             self._task.cancel()
 
     async def _serve(self, call: Call, parts: Parts) -> None:
+        self._begun = True
         try:
-            await self._relay(await serve(call, parts), call)
+            await self.relay(await serve(call, parts), rid=call.rid, method=call.method)
         except Refused as refusal:
-            await self._refuse(refusal, call)
+            await self._refuse(self._refusal or refusal, call)
         except asyncio.CancelledError:
             if not self._gone and self._refusal is None:  # the server itself ends it
                 self.keep_alive = False
@@ -172,67 +166,11 @@ class Visit:
             # An answer that was begun and is not whole stays so: nobody may take it for whole.
             if not self.response_complete:
                 self._line.transport.close()
-
-    async def _relay(self, reply: Reply, call: Call) -> None:
-        headers = dict(reply.headers)
-        bodiless = call.method == "HEAD" or reply.status in BODILESS
-        chunked = "content-length" not in headers and not bodiless
-        flow, write, tail = self._line.flow, self._line.transport.write, b"\n\n"
-        try:
-            if flow.write_paused:
-                await flow.drain()
-            write(self._head(reply.status, reply.headers, call, chunked=chunked))
-            while pieces := await reply.read():
-                tail = b"".join([piece[-4:] for piece in (tail, *pieces[-4:])])[-4:]
-                if flow.write_paused:
-                    await flow.drain()
-                if chunked:
-                    self._line.transport.writelines((b"%x\r\n" % sum(map(len, pieces)), *pieces, b"\r\n"))
-                elif not bodiless:
-                    self._line.transport.writelines(pieces)
-        except BrokenOff:
-            error = refuse("upstream_failed")
-            reply.close(error=error)
-            events = headers.get("content-type", "").startswith("text/event-stream")
-            if not (chunked and events and tail.endswith(EVENT_ENDS)):
-                return
-            event = b"data: " + json.dumps(error.envelope()).encode() + b"\n\n"
-            write(b"%x\r\n%s\r\n" % (len(event), event))
-        except BaseException as error:
-            reply.close(error=error)
-            raise
-        else:
-            reply.close()
-        self._complete(LAST_CHUNK if chunked else b"")
+            self._pieces.clear()
 
     async def _refuse(self, refusal: Refused, call: Call) -> None:
         if self._started or self._gone:
             return
         if self._line.flow.write_paused:
             await self._line.flow.drain()
-        status, headers, body = rendered(refusal)
-        head = self._head(status, headers, call, chunked=False)
-        self._line.transport.write(head if call.method == "HEAD" else head + body)
-        self._complete()
-
-    def _head(self, status: int, headers: Iterable[tuple[str, str]], call: Call, *, chunked: bool) -> bytes:
-        if _CONTROL.search("".join([value for _, value in headers])):
-            raise ValueError("a header that would break the answer in two")
-        self._started, self._expects = True, False
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        close = "" if self.keep_alive else "connection: close\r\n"
-        # In chunks for HTTP/1.0 as well: whoever cannot read them cannot take half an answer for a whole one either.
-        coding = "transfer-encoding: chunked\r\n" if chunked else ""
-        text = f"{lines}openai-version: 2020-10-01\r\nx-request-id: {call.rid}\r\n{close}{coding}\r\n"
-        always = [b"%b: %b\r\n" % pair for pair in self._line.server_state.default_headers]
-        # An upstream's odd bytes go out as they came.
-        return b"".join((STATUS_LINE[status], *always, text.encode("utf-8", "surrogateescape")))
-
-    def _complete(self, last: bytes = b"") -> None:
-        if last:
-            self._line.transport.write(last)
-        self.response_complete = True
-        self._pieces.clear()
-        if not self.keep_alive:
-            self._line.transport.close()
-        self._line.on_response_complete()
+        self.say(refusal, rid=call.rid, method=call.method)

@@ -2,46 +2,46 @@
 
 import asyncio
 import urllib.parse
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.audio.request import PREFIX
 from gateway.call import Call
 from gateway.errors import Refused
-from gateway.parts import Parts
+from gateway.web import head, peers
+from gateway.web.answers import Denial
 from gateway.web.audio import Asked, Visit
-
-DESK = "audiogate.desk"
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the application hands to its doors, as DESK in the state of its lifespan scope.
-
-    `clock` gives seconds since 1970, `name` the id of a request that begins then. `shed` tells whether one that comes
-    now has to be refused, and how.
-    """
-
-    parts: Parts
-    clock: Callable[[], float]
-    name: Callable[[float], str]
-    shed: Callable[[], Refused | None]
+from gateway.web.bounds import Stop
+from gateway.web.lines import Guarded
 
 
-class Door(HttpToolsProtocol):
+class Target(NamedTuple):
+    """Where a request goes: its first line as it came, and what is in it."""
+
+    asked: tuple[bytes, str, bytes]
+    method: str = ""
+    path: str = ""
+    query: str = ""
+    audio: bool = False
+    wrong: Refused | None = None
+
+
+NOWHERE = Target((b"", "", b""))
+
+
+class Door(Guarded):
     """A connection: what comes in is answered in its order, and while a request waits for its turn nothing is read.
 
-    `cycle` and `pipeline` are uvicorn's, for visits too: what is being received, and what waits. `_now` is what is
-    being answered.
+    `cycle` and `pipeline` are uvicorn's, for visits too: what is being received, and what waits.
     """
+
+    __slots__ = ("_target",)
 
     def __init__(
         self,
@@ -51,70 +51,84 @@ class Door(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._desk: Desk = app_state[DESK]
-        self._now: RequestResponseCycle | Visit | None = None
+        self._target = NOWHERE
 
     # -- what the parser calls
 
     def on_headers_complete(self) -> None:
-        """The head of a request is here. What is wrong with its target is uvicorn's to say."""
-        target = httptools.parse_url(self.url)
-        path = target.path.decode("ascii")
-        if not _to_audio(path) or self._crowded():
-            super().on_headers_complete()
-            return
+        """The head of a request is here."""
+        super().on_headers_complete()
         parser = self.parser
-        query = (target.query or b"").decode("latin-1")
-        visit = Visit(
-            self,
-            Asked(parser.get_method().decode("ascii"), path, query, tuple(self.headers)),  # no trailers come to it
-            keep_alive=parser.get_http_version() != "1.0" and parser.should_keep_alive(),
-            expects=self.expect_100_continue,
-        )
-        self.cycle = cast("RequestResponseCycle", visit)
-        if self._now is None or self._now.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
+        target, version = self._find(), parser.get_http_version()
+        fields = dict(self.headers)
+        refusal = target.wrong or head.wrong_fields(version, self.headers, fields, upgrade=parser.should_upgrade())
+        if refusal is not None:
+            self.deny(refusal, method=target.method)
+            raise Stop
+        expects = self.expect_100_continue = head.expects(version, fields)
+        if not target.audio:
+            self._to_application()
+            return
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        if (refusal := self._desk.shed()) is not None:
+            self.turn_away(refusal, method=target.method, keep_alive=keep_alive)
+            return
+        asked = Asked(target.method, target.path, target.query, tuple(self.headers))  # no trailers come to it
+        self.take_turn(Visit(self, asked, keep_alive=keep_alive, expects=expects))
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body of what is being received."""
+        self._barren = 0
         if isinstance(self.cycle, Visit):
             self.cycle.feed(body)
-        else:
+        elif not isinstance(self.cycle, Denial):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        super().on_message_complete()
         if isinstance(self.cycle, Visit):
             self.cycle.end()
-        else:
-            super().on_message_complete()
+        elif not isinstance(self.cycle, Denial):
+            HttpToolsProtocol.on_message_complete(self)
 
     # -- what the event loop and the server call
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, and nobody waits for what was being answered."""
         now, self._now = self._now, None
-        visited = isinstance(now, Visit)
-        self.cycle = cast("RequestResponseCycle", None if visited else now)  # what waits behind it is never begun
+        other = now if isinstance(now, RequestResponseCycle) else None
+        self.cycle = cast("RequestResponseCycle", other)  # what waits behind it is never begun
         super().connection_lost(exc)
         if isinstance(now, Visit):
             now.hang_up()
 
     def on_response_complete(self) -> None:
         """An answer is out: the next request's turn."""
-        super().on_response_complete()
-        if self.pipeline and not self.transport.is_closing():
-            self.flow.pause_reading()
+        self.server_state.total_requests += 1
+        self.due = 0.0
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if self.pipeline and not self.transport.is_closing():
+                self.flow.pause_reading()
 
-    def send_400_response(self, msg: str) -> None:
-        """What came is no request. Said in the middle of an answer it would be taken for a part of that."""
-        if isinstance(self._now, Visit) and self._now.halfway:
-            self.transport.close()
+    def cut_short(self, refusal: Refused) -> None:
+        """End what is being answered, and refuse it if nothing of its answer is out."""
+        now = self._now
+        if now is None or now.response_complete:
+            self.leave()
+        elif isinstance(now, Visit):
+            now.give_up(refusal)
+        elif isinstance(now, RequestResponseCycle) and not now.response_started:
+            now.disconnected = True
+            now.message_event.set()
+            self._now = None
+            self.deny(refusal)
         else:
-            super().send_400_response(msg)
+            self.transport.close()
 
     # -- inside
 
@@ -124,22 +138,56 @@ class Door(HttpToolsProtocol):
             task = cycle.start(self._call(cycle), self._desk.parts)
             task.add_done_callback(self.tasks.discard)
             self.tasks.add(task)
+        elif isinstance(cycle, Denial):
+            cycle.give()
         else:
             super()._start_asgi_task(cycle, app)
 
+    def _find(self) -> Target:
+        """Where it goes; to the same place as the request before, mostly."""
+        asked = self.parser.get_method(), self.parser.get_http_version(), self.url
+        if self._target.asked != asked:
+            self._target = _target(*asked)
+        return self._target
+
+    def _to_application(self) -> None:
+        """Let uvicorn serve it, as if the head had just come."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        self._tell_peer()
+        HttpToolsProtocol.on_headers_complete(self)
+        if expects:  # whether its body will come is not known then
+            self.cycle.keep_alive = False
+
+    def _tell_peer(self) -> None:
+        """Who asks, and by which scheme, is what a proxy says that is trusted."""
+        told = [(name, value.decode("latin-1")) for name, value in self.headers if name.startswith(b"x-forwarded-")]
+        peer, trusted = self.client[0] if self.client else "", self._desk.porter.trusted
+        if told and peers.believed(peer, trusted):
+            self.scope["client"] = (
+                peers.caller(peer, [value for name, value in told if name[12:] == b"for"], trusted),
+                0,
+            )
+            for name, value in told:
+                if name == b"x-forwarded-proto" and value in ("http", "https"):
+                    self.scope["scheme"] = value
+
     def _call(self, visit: Visit) -> Call:
         asked, began = visit.asked, self._desk.clock()
-        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in asked.headers]
-        headers = dict(reversed(pairs))
-        size = headers.get("content-length")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(asked.headers)}
+        size, peer = headers.get("content-length"), self.client[0] if self.client else ""
+        if "x-forwarded-for" in headers and (trusted := self._desk.porter.trusted):
+            peer = peers.caller(peer, _all(asked.headers, b"x-forwarded-for"), trusted)
         return Call(
             rid=self._desk.name(began),
             method=asked.method,
             path=asked.path,
             query=asked.query,
             headers=headers,
-            authorization=tuple([value for name, value in pairs if name == "authorization"]),
-            peer=self._peer(pairs) if "x-forwarded-for" in headers else self.client[0] if self.client else "",
+            authorization=_all(asked.headers, b"authorization"),
+            peer=peer,
             size=int(size) if size is not None else None,
             read=visit.read,
             pour=visit.pour,
@@ -148,18 +196,21 @@ class Door(HttpToolsProtocol):
             stop=visit.stop,
         )
 
-    def _peer(self, pairs: list[tuple[str, str]]) -> str:
-        """The caller's address, by what uvicorn makes of the addresses that a trusted proxy tells."""
-        peer = self.client[0] if self.client else None
-        if isinstance(self.app, ProxyHeadersMiddleware) and peer in self.app.trusted_hosts:
-            told = ", ".join(value for name, value in pairs if name == "x-forwarded-for")
-            peer = self.app.trusted_hosts.get_trusted_client_address(told)[0] or peer
-        return peer or ""
 
-    def _crowded(self) -> bool:
-        most = self.limit_concurrency
-        return most is not None and max(len(self.connections), len(self.tasks)) >= most
+def _target(method: bytes, version: str, url: bytes) -> Target:
+    asked, name = (method, version, url), method.decode("ascii")
+    if (wrong := head.wrong_line(method, version, url)) is not None:
+        return Target(asked, name, wrong=wrong)
+    target = httptools.parse_url(url)
+    path = target.path.decode("ascii")
+    audio = _to_audio(path)  # what is wrong with such a path is its keeper's to say
+    query = (target.query or b"").decode("latin-1")
+    return Target(asked, name, path, query, audio, None if audio else head.wrong_path(path))
 
 
 def _to_audio(path: str) -> bool:
     return path.startswith(PREFIX) or ("%" in path and urllib.parse.unquote(path).startswith(PREFIX))
+
+
+def _all(fields: Iterable[tuple[bytes, bytes]], wanted: bytes) -> tuple[str, ...]:
+    return tuple([value.decode("latin-1") for name, value in fields if name == wanted])

@@ -1,6 +1,6 @@
-"""The door to /admin/: who has not shown the operator's token is read nothing of, who has is read little."""
+"""The doors to /admin/ and /metrics: who has not shown the right token is read nothing of, who has is read little."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -8,28 +8,76 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
-from gateway.errors import refuse
+from gateway.errors import Refused, refuse
+from gateway.policy.addresses import loopback
+from gateway.policy.attempts import Attempts
 from gateway.policy.keys import check_admin
+from gateway.policy.limits import duration
 
 MOST_BYTES = 65_536
+# What every answer but those of audio carries: it is data, no page, and is shown to nobody else.
+SAFE = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "x-forwarded-host", "x-forwarded-proto", "via")
 
 
-def guarded(token: str) -> type[APIRoute]:
-    """Routes that ask for this token. Refused: 401 without it, 413 for a body of more than MOST_BYTES."""
+class Guard:
+    """Tokens, and who showed wrong ones. `clock` gives monotonic seconds."""
+
+    def __init__(self, *, admin_token: str, metrics_token: str, clock: Callable[[], float]) -> None:
+        self._admin, self._metrics, self._clock = admin_token, metrics_token, clock
+        self._attempts = Attempts()
+
+    def operator(self, request: Request) -> None:
+        """Refused unless the operators' token is shown: 401, or 429 after too many wrong ones."""
+        self._check(request, [self._admin], "bad_admin_token")
+
+    def counter(self, request: Request) -> None:
+        """Refused, as above, unless this very machine asks, or who shows the token for it.
+
+        What a proxy on this machine passes on comes from elsewhere.
+        """
+        here = request.client is not None and loopback(request.client.host)
+        if not here or any(name in request.headers for name in FORWARDED):
+            self._check(request, [self._metrics, self._admin], "bad_metrics_token")
+
+    def _check(self, request: Request, tokens: Sequence[str], name: str) -> None:
+        shown, now = request.headers.getlist("authorization"), self._clock()
+        peer = request.client.host if request.client is not None else ""
+        if wait := self._attempts.wait(peer, now):
+            raise refuse("too_many_tries", retry_after=wait, wait=duration(wait))
+        if not any([_right(shown, token) for token in tokens]):  # each of them: which one is right takes no time
+            if shown:
+                self._attempts.failed(peer, now)
+            raise refuse(name)
+
+
+def guarded(guard: Guard) -> type[APIRoute]:
+    """Routes of operators. Refused: what `guard` refuses, 413 for a body of more than MOST_BYTES."""
 
     class Guarded(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             answer = super().get_route_handler()
 
-            async def guard(request: Request) -> Response:
-                check_admin(request.headers.getlist("authorization"), token)
-                response = await answer(Request(request.scope, _replay(await _body(request))))
-                response.headers["cache-control"] = "no-store"  # some answers hold a secret
-                return response
+            async def checked(request: Request) -> Response:
+                guard.operator(request)
+                return await answer(Request(request.scope, _replay(await _body(request))))
 
-            return guard
+            return checked
 
     return Guarded
+
+
+def _right(shown: Sequence[str], token: str) -> bool:
+    try:
+        check_admin(shown, token)
+    except Refused:
+        return False
+    return True
 
 
 async def _body(request: Request) -> bytes:

@@ -12,7 +12,7 @@ from gateway.policy.periods import BadPeriod, Period, read_period
 from gateway.policy.terms import moment
 from gateway.store.books import Books
 from gateway.store.totals import COLUMNS, DIMENSIONS, KEPT
-from gateway.web.guard import guarded
+from gateway.web.guard import Guard, guarded
 from gateway.web.records import Cursor, RequestList, UsageList, request_row, usage_rows
 
 PAGE = 5000
@@ -25,9 +25,9 @@ Shard = Annotated[int | None, Query(description="Which shard's, from 0 on, where
 Only = Annotated[str, Query(description="Count nothing else; empty: all of them.")]
 
 
-def router(books: Books, *, token: str, clock: Callable[[], float]) -> APIRouter:
+def router(books: Books, *, guard: Guard, clock: Callable[[], float]) -> APIRouter:
     """All of it, behind the operators' token. `clock` gives seconds since 1970."""
-    routes = APIRouter(prefix="/admin", tags=["Admin"], route_class=guarded(token))
+    routes = APIRouter(prefix="/admin", tags=["Admin"], route_class=guarded(guard))
     _usage(routes, books, clock)
     _requests(routes, books)
     _export(routes, books)

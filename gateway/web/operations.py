@@ -1,16 +1,17 @@
-"""What machines ask: does it live, is it ready, what has it counted. No key, no upstream calls, no details."""
+"""What machines ask: does it live, is it ready, what has it counted. No upstream calls, no details."""
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gateway.errors import refuse
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.web.errors import response
+from gateway.web.guard import Guard
 
 
-def router(metrics: Metrics, *, not_ready: Callable[[], Awaitable[str]]) -> APIRouter:
+def router(metrics: Metrics, *, guard: Guard, not_ready: Callable[[], Awaitable[str]]) -> APIRouter:
     """The four routes. `not_ready` tells why no request should come here now, "" if all is well."""
     routes = APIRouter(tags=["Operations"])
 
@@ -28,7 +29,8 @@ def router(metrics: Metrics, *, not_ready: Callable[[], Awaitable[str]]) -> APIR
     )
 
     @routes.get("/metrics", operation_id="metrics", summary="Numbers for Prometheus", response_class=Response)
-    async def numbers() -> Response:
+    async def numbers(request: Request) -> Response:
+        guard.counter(request)
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return routes

@@ -1,10 +1,11 @@
 import json
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audio.body import MAX_JSON, READERS, JsonReader, RawReader, Reader, reader_for
+from gateway.audio.body import MAX_JSON, MAX_TOKENS, READERS, JsonReader, RawReader, Reader, reader_for
 from gateway.audio.form import FormReader
 from gateway.audio.request import ENDPOINTS, OTHER, Layout
 from gateway.errors import Refused
@@ -108,7 +109,8 @@ def test_each_attempt_can_have_its_own_name() -> None:
         (b'{"model":"m","input":"x","speed":Infinity}', "Infinity is not JSON"),
         (b'{"model":"m","input":"x","speed":[-Infinity]}', "-Infinity is not JSON"),
         (b'{"model":"m","input":"x","speed":1e999}', "out of range"),
-        (b'{"model":"m","input":"x","speed":' + b"9" * 5_000 + b"}", "integer string conversion"),
+        (b'{"model":"m","input":"x","speed":' + b"9" * 5_000 + b"}", "more than 400 digits"),
+        (b'{"model":"m","input":"x","speed":0.' + b"9" * 400 + b"}", "more than 400 digits"),
         (b'{"model":"m","input":"\\ud83d"}', "surrogates not allowed"),
         (b'{"model":"m","input":"x","\\udc00":1}', "surrogates not allowed"),
         (b'{"model":"m","input":"x\n"}', "control character"),
@@ -124,6 +126,51 @@ def test_what_parsers_disagree_on_is_refused(body: bytes, why: str) -> None:
     found = refusal(body)
     assert (found.name, found.row.status, found.row.code) == ("bad_json", 400, "invalid_json")
     assert why in found.message
+
+
+def started(inner: bytes) -> bytes:
+    return b'{"model":"m","input":"x","z":' + inner + b"}"
+
+
+def listed(item: bytes, times: int) -> bytes:
+    return started(b"[" + item * times + b"0]")
+
+
+def test_an_object_may_have_so_many_strings_commas_and_brackets() -> None:
+    most = MAX_TOKENS - 9  # five strings, two commas and two brackets beside
+    assert fed(listed(b"0,", most)).routable
+    found = refusal(listed(b"0,", most + 1))
+    assert (found.name, found.row.status) == ("bad_json", 400)
+    assert f"more than {MAX_TOKENS} strings" in found.message
+
+
+def test_what_looks_like_structure_within_a_text_counts_as_nothing() -> None:
+    assert fed(body_of(input=',[{"\\' * 50_000)).request.characters == 250_000
+    assert fed(body_of(input='"' * 100_000 + "\\")).request.characters == 100_001
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        listed(b"[],", 340_000),
+        listed(b'{"a":[]},', 110_000),
+        listed(b"[" * 60 + b"]" * 60 + b",", 8_600),
+        listed(b'"",', 340_000),
+        listed(b"1e1,", 260_000),
+        listed(b"9" * 4_300 + b",", 240),
+        b'{"a":"' + b',\\"' * 340_000,
+        b'{"a":"' + b'\\"' * 500_000 + b"\\",
+        b'"",' * 340_000,
+    ],
+)
+def test_a_megabyte_of_structure_is_refused_in_little_time(body: bytes) -> None:
+    assert MAX_JSON * 0.9 < len(body) <= MAX_JSON
+    best = 9.0
+    for _ in range(3):
+        began = process_time()
+        assert refusal(body).name == "bad_json"
+        best = min(best, process_time() - began)
+    assert best < 0.15
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

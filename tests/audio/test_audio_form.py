@@ -13,8 +13,9 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.audio.caps import MAX_AROUND, MAX_PARTS, MAX_TEXT, MAX_TEXTS, MAX_WIDE
 from gateway.audio.container import HEAD_BYTES
-from gateway.audio.form import MAX_PARTS, MAX_TEXT, MAX_TEXTS, MAX_WIDE, FormReader
+from gateway.audio.form import FormReader
 from gateway.audio.request import ENDPOINTS, AudioRequest, Endpoint, Layout
 from gateway.errors import Refused
 from tests.corpus.forms import CLIENTS, WAV, Sample, file, form, sample, text
@@ -325,18 +326,20 @@ def test_a_format_that_comes_as_a_file_is_a_400() -> None:
 # -- M-8 to M-13, M-17, M-20: bad framing
 
 
-def test_encodings_and_nested_forms_are_bytes_and_never_decoded() -> None:
+def test_encodings_are_bytes_and_never_decoded() -> None:
     encoded = file(FILE + "\r\nContent-Transfer-Encoding: base64", b"UklGRg==" * 1_000)
-    nested = (
-        "x",
-        b'Content-Disposition: form-data; name="x"\r\nContent-Type: multipart/mixed; boundary=inner',
-        form("inner", text("model", "hidden"), end=b""),
-    )
-    found = read([form(B, MODEL, encoded, nested)])
+    found = read([form(B, MODEL, encoded)])
     assert found.sent().count(b"UklGRg==" * 1_000) == 1
     assert b"Transfer-Encoding" not in found.sent()
-    assert found.sent().count(nested[2]) == 1
-    assert found.reader.request.model == "whisper-1"
+
+
+@pytest.mark.parametrize("kind", ["multipart/mixed; boundary=inner", "Multipart/Form-Data", "multipart/"])
+def test_a_form_within_the_form_is_a_400(kind: str) -> None:
+    """Some parsers read what is in it: another model, perhaps."""
+    inner = form("inner", text("model", "hidden"), end=b"")
+    nested = ("x", f'Content-Disposition: form-data; name="x"\r\nContent-Type: {kind}'.encode(), inner)
+    assert refusal(form(B, MODEL, AUDIO, nested)).name == "bad_form"
+    assert refusal(form(B, MODEL, file(f"{FILE}\r\nContent-Type: {kind}", inner))).name == "bad_form"
 
 
 @pytest.mark.parametrize("before", [b"garbage", b"garbage\r\n", b"\0", b" ", b"-", b"--c\r\n\r\n"])
@@ -361,13 +364,22 @@ def test_what_comes_behind_the_form_is_ignored(behind: bytes) -> None:
         assert found.reader.layout("m").length == len(found.sent("m"))
 
 
-def test_megabytes_before_and_behind_the_form_cost_next_to_nothing() -> None:
+def test_megabytes_before_and_behind_the_form_are_refused_and_cost_next_to_nothing() -> None:
     good = form(B, MODEL, AUDIO)
     for body in (b"\r\n" * 4_000_000 + good, good + b"x\r\n--" * 1_600_000):
         pieces = in_pieces(body, 65_536)
         began = process_time()
-        assert read(pieces).reader.routable
+        with pytest.raises(Refused, match=f"more than {MAX_AROUND} bytes"):
+            read(pieces)
         assert process_time() - began < 0.1
+
+
+def test_so_much_may_stand_around_a_form() -> None:
+    for before, behind in ((MAX_AROUND, 0), (0, MAX_AROUND), (MAX_AROUND // 2, MAX_AROUND // 2)):
+        pieces = [b"\r\n" * (before // 2), form(B, MODEL, AUDIO), b"x" * behind]
+        assert read(pieces).parts() == [("model", b"whisper-1"), ("file", WAV)]
+        with pytest.raises(Refused):
+            read([*pieces, b"x"])
 
 
 @pytest.mark.parametrize(

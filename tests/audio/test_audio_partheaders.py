@@ -225,7 +225,7 @@ def test_so_many_bytes_of_headers_and_no_more() -> None:
         (b"audio/wav", "audio/wav"),
         (b" text/plain; charset=utf-8 ", "text/plain; charset=utf-8"),
         (b"application/vnd.x+json", "application/vnd.x+json"),
-        (b"multipart/mixed; boundary=inner", "multipart/mixed; boundary=inner"),
+        (b"application/multipart; boundary=inner", "application/multipart; boundary=inner"),
         (b"", None),
         (b"audio", None),
         (b"audio/", None),
@@ -297,3 +297,8 @@ def test_any_disposition_gets_a_safe_header_or_a_refusal(raw: bytes) -> None:
         return
     assert found.name == "a"
     assert found.filename is not None
+
+
+@pytest.mark.parametrize("kind", [b"multipart/mixed; boundary=inner", b" Multipart/Form-Data", b"multipart/"])
+def test_a_part_that_is_a_form_itself_is_refused(kind: bytes) -> None:
+    refusal("form-data; name=a", (b"Content-Type", kind))

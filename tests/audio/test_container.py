@@ -10,6 +10,7 @@ NAMES = {
     "mp3_vbr": "mp3",
     "mp4_fragmented": "mp4",
     "wav_stream": "wav",
+    "wav_float": "wav",
     "ogg_vorbis": "ogg",
     "oga": "ogg",
     "flac_stream": "flac",

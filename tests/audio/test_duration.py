@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audio.container import HEAD_BYTES
-from gateway.audio.duration import LOWEST, Estimate, estimate_seconds
+from gateway.audio.duration import LOWEST, Estimate, estimate_seconds, most_seconds
 from tests.media import KINDS, make
 
 MAX = 25 * 2**20
-EXACT = {"mp3", "mpga", "wav", "wav_stream", "flac"}
+EXACT = {"mp3", "mpga", "wav", "wav_float", "wav_stream", "flac"}
 
 
 def estimate(file: bytes, *, known: bool = True) -> Estimate:
@@ -125,3 +125,11 @@ def test_any_head_gets_a_finite_estimate_that_is_not_negative(
     guess = estimate_seconds(head, total_bytes=total, max_bytes=MAX)
     floor = max(len(head), MAX if total is None else total) * 8 / 100_000_000
     assert floor <= guess.seconds < float("inf")
+
+
+@pytest.mark.parametrize("size", [100, 10_000])
+def test_no_header_makes_a_file_last_longer_than_so_many_bytes_can(size: int) -> None:
+    header = b"fLaC\0\0\0\x22" + bytes(10) + ((8_000 << 44) | (15 << 36) | (2**36 - 1)).to_bytes(8) + bytes(16)
+    found = estimate_seconds(header, total_bytes=size, max_bytes=10**9)
+    assert (found.seconds, found.source) == (most_seconds(size), "header")
+    assert most_seconds(size) == size / 2

@@ -51,6 +51,7 @@ upstreams:
   a:
     kind: newapi
     base_url: http://[::1]:8000
+    allow_private: true
     key: ${{K}}
     models: {{whisper-1: large, "my-*": "*"}}
     priority: 2

@@ -122,20 +122,20 @@ class Figures:
 
 @dataclass
 class Checker:
-    """One run. `told` is what the clients saw."""
+    """One run. `told` is what the clients saw; no two requests get the same of its `numbers`."""
 
     client: "redis.asyncio.Redis"
     oracles: Sequence[Oracle]
     told: list[Told] = field(default_factory=list)
     samples: int = 0
     over: tuple[int, int] = (0, 0)
-    _numbers: Any = field(default_factory=lambda: count(1))
+    numbers: Any = field(default_factory=lambda: count(1))
 
     async def ask(
         self, place: Place, kind: str, *, key: str = "", connected: Callable[[Wire], object] = lambda _: None
     ) -> Told:
         """Send a new job of a kind (see `KINDS`), with the place's key unless another is given."""
-        told = Told(KINDS[kind](next(self._numbers)), key or place.key)
+        told = Told(KINDS[kind](next(self.numbers)), key or place.key)
         self.told.append(told)
         return await ask(place, told, connected=connected)
 

@@ -61,7 +61,8 @@ async def test_Q_2_four_gateways_let_in_no_more_than_one(store_url: str, mode: s
     async with oracle("a") as a, checking(store_url, a) as checker, AsyncExitStack() as stack:
         lines = (
             f"store: {{url: '{store_url}', data: data, pepper: 0123456789abcdef, on_unavailable: {mode}}}",
-            f"upstreams: {{a: {{kind: openai, base_url: '{a.url}', key: sk-secret-of-a, models: [tts-1]}}}}",
+            f"upstreams: {{a: {{kind: openai, base_url: '{a.url}', allow_private: true, key: sk-secret-of-a,",
+            "  models: [tts-1]}}",
             "prices: {tts-1: {per_1m_characters: 15}}",
             f"teams: {{default: {{limits: [{{measure: usd, per: total, amount: 0.000{BUDGET}}}]}}}}",
             f"keys: {{alice: {{key: {key_text()}}}}}",

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gateway.app import declare
+from gateway.groundwork import declare
 from gateway.store.limits import LEASE_MS
 from tests.faults.checker import checking, oracle, served
 from tests.running import configured, running, until, upstream
@@ -24,8 +24,8 @@ async def test_Q_8_a_long_transcription_keeps_its_lease(
     store_url: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Time is not waited for: each time its lease is set to be nearly out, and is found renewed in the next moment."""
-    monkeypatch.setattr("gateway.app.RENEW_SECONDS", 0.02)
-    monkeypatch.setattr("gateway.app.REAP_SECONDS", 0.02)
+    monkeypatch.setattr("gateway.loops.RENEW_SECONDS", 0.02)
+    monkeypatch.setattr("gateway.loops.REAP_SECONDS", 0.02)
     gate = asyncio.Event()
 
     def draw() -> Answer:

@@ -159,7 +159,7 @@ async def test_Q_19_the_quiet_team_next_to_a_noisy_one(store_url: str) -> None:
     """Gateway and noise are processes of their own; quiet and noisy times take turns, on the same machine."""
     config = (
         f"store: {{url: '{store_url}', data: data, pepper: 0123456789abcdef}}",
-        "upstreams: {a: {kind: openai, base_url: 'URL', key: sk-secret-of-a, models: [tts-1]}}",
+        "upstreams: {a: {kind: openai, base_url: 'URL', allow_private: true, key: sk-secret-of-a, models: [tts-1]}}",
         "prices: {tts-1: {per_1m_characters: 15}}",
         "teams: {noisy: {limits: [{measure: requests, per: minute, amount: 300, burst: 5}]}, quiet: {}}",
         f"keys: {{noisy: {{team: noisy, key: {key_text(1)}}}, quiet: {{team: quiet, key: {key_text(2)}}}}}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.app import declare
+from gateway.groundwork import declare
 from gateway.store.engine import Fsync
 from tests.faults.checker import Checker, checking, oracle, served
 from tests.faults.stores import mortal, proven_child, with_mode

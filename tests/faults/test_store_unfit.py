@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gateway.app import declare
 from gateway.errors import SetupError
+from gateway.groundwork import declare
 from tests.faults.stores import proven_child
 from tests.launched import COMMAND, _start, config_of, environment, free_port, room
 from tests.launched import until as until_so
@@ -24,7 +24,7 @@ async def test_R_1_a_store_that_is_away_at_the_start_is_waited_for() -> None:
         path = config_of(
             folder,
             f"store: {{url: 'redis://127.0.0.1:{ports[0]}', data: data, pepper: 0123456789abcdef}}",
-            "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', models: [tts-1]}}",
+            "upstreams: {a: {kind: openai, base_url: 'http://127.0.0.1:9/v1', allow_private: true, models: [tts-1]}}",
             "prices: {tts-1: {per_1m_characters: 15}}",
             "keys: {alice: {}}",
         )

@@ -12,6 +12,7 @@ from gateway.policy.exports import (
     COLUMNS,
     NUMBERS,
     Form,
+    before,
     cursor_in,
     head_of,
     line_of,
@@ -175,3 +176,21 @@ def test_the_columns_are_those_of_the_document_in_their_order() -> None:
     document = (Path(__file__).parents[2] / "docs" / "usage.md").read_text()
     listed = document.partition("in this order;")[2].partition("What they mean")[0]
     assert tuple(re.findall(r"`(\w+)`", listed)) == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("cursor", "bound"),
+    [
+        ("", "+"),
+        ("5-1", "(5-1"),
+        ("5", "(5"),
+        ("0-1", "(0-1"),
+        ("0-0", "0-0"),
+        ("0", "0-0"),
+        (f"{2**64}-1", "+"),
+        (f"{2**64 - 1}-1", f"({2**64 - 1}-1"),
+        (f"5-{2**64}", "5"),
+    ],
+)
+def test_what_stands_before_a_cursor_is_asked_for_as_the_store_wants_it(cursor: str, bound: str) -> None:
+    assert before(cursor) == bound

@@ -15,8 +15,8 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @asynccontextmanager
-async def probing() -> AsyncIterator[Probe]:
-    probe = Probe(deadline=20.0, start_deadline=30.0)
+async def probing(patience: float = 60.0) -> AsyncIterator[Probe]:
+    probe = Probe(deadline=20.0, start_deadline=30.0, patience=patience)
     try:
         yield probe
     finally:
@@ -26,6 +26,12 @@ async def probing() -> AsyncIterator[Probe]:
 def child_of(probe: Probe) -> subprocess.Popen[bytes]:
     assert probe._child is not None
     return probe._child.process
+
+
+async def until(good: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not good():
+            await asyncio.sleep(0.005)
 
 
 def is_running(pid: int) -> bool:

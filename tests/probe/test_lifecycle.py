@@ -13,6 +13,7 @@ import pytest
 from gateway.probe import parent
 from tests.media import make, stored
 from tests.probe.processes import LOOPS, child_of, is_running, probing, run, wait_until
+from tests.probe.test_seal import needs_seal
 
 
 async def test_the_child_starts_at_the_first_question() -> None:
@@ -36,6 +37,31 @@ async def test_the_child_has_neither_the_environment_nor_more_than_it_needs(monk
         assert rows["Max address space"] == [str(512 * 2**20)] * 2
         assert int(rows["Max cpu time"][0]) < 30
         assert len(list((proc / "fd").iterdir())) <= 5  # three standard streams, the channel, what the listing opens
+
+
+@needs_seal
+async def test_the_child_is_sealed_off_and_nobody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with probing() as probe:
+        with stored(make("wav")) as fd:
+            assert await probe.seconds(fd) == 2.0
+        status = Path(f"/proc/{child_of(probe).pid}/status").read_text()
+    rows = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    assert (rows["NoNewPrivs"].strip(), rows["Seccomp"].strip()) == ("1", "2")
+    assert "sealed" not in caplog.text
+
+
+async def test_where_the_child_cannot_be_sealed_off_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = "import platform; platform.machine = lambda: 'abacus'; "
+    monkeypatch.setattr(parent, "_START", bare + parent._START)
+    async with probing() as probe:
+        with stored(make("wav")) as fd:
+            for _ in range(2):
+                assert await probe.seconds(fd) == 2.0
+                child_of(probe).kill()
+                child_of(probe).wait()
+    assert caplog.text.count("not sealed off here (an architecture without a list)") == 1
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -86,8 +86,10 @@ async def relaying(tls: ssl.SSLContext | None = TRUSTING_NOBODY) -> AsyncIterato
         await client.close()
 
 
-def upstream_at(url: str, *, connect: float = 3.0, first_byte: float = 3.0, idle: float = 3.0) -> Upstream:
-    """An upstream with these deadlines in seconds."""
+def upstream_at(
+    url: str, *, connect: float = 3.0, first_byte: float = 3.0, idle: float = 3.0, private: bool = True
+) -> Upstream:
+    """An upstream with these deadlines in seconds, whose address may be `private`."""
     kind = KINDS["openai"]
     return Upstream(
         "a",
@@ -98,6 +100,7 @@ def upstream_at(url: str, *, connect: float = 3.0, first_byte: float = 3.0, idle
         connect_timeout=connect,
         first_byte_timeout=first_byte,
         idle_timeout=idle,
+        allow_private=private,
     )
 
 

@@ -14,7 +14,7 @@ from tests.corpus.replies import GOOD
 from tests.relay.line import Line
 from tests.relay.machine import black_hole
 from tests.relay.origin import origin, serves
-from tests.relay.relaying import Bodies, Resolve, ask, opened, relaying
+from tests.relay.relaying import Bodies, Resolve, ask, opened, read, relaying
 
 
 @pytest.mark.parametrize("dead", [["127.0.0.2"], ["::1"], ["127.0.0.2", "::1", "127.0.0.3"]])
@@ -60,6 +60,63 @@ async def test_a_resolver_that_hangs_has_the_time_of_a_connection(monkeypatch: p
         async with asyncio.timeout(2):
             with pytest.raises(Unreachable):
                 await ask(client, "http://upstream.test:1", connect=0.1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "0.0.0.0"])
+async def test_S_6_a_name_that_leads_inside_is_not_dialled(
+    address: str, resolve: Resolve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with origin(serves()) as one, relaying() as client:
+        resolve((address, one.port), (address, one.port))
+        for _ in range(5):
+            with pytest.raises(Unreachable, match="may not be dialled"):
+                await ask(client, f"http://upstream.test:{one.port}", private=False)
+        assert not one.lines
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"the upstream's host upstream.test is not dialled: its address {address} is ")
+
+
+async def test_S_6_what_no_upstream_may_have_is_not_dialled_whatever_the_file_says(resolve: Resolve) -> None:
+    async with origin(serves()) as one, relaying() as client:
+        for address in ("169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::", "224.0.0.1", "100.100.100.200"):
+            resolve((address, one.port))
+            with pytest.raises(Unreachable, match="may not be dialled"):
+                await ask(client, f"http://upstream.test:{one.port}", private=True)
+        assert not one.lines
+
+
+async def test_S_6_of_several_addresses_only_good_ones_are_dialled(
+    resolve: Resolve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with origin(serves()) as one, relaying() as client:
+        resolve(("169.254.169.254", one.port), ("0.0.0.0", one.port), ("127.0.0.1", one.port))
+        assert (await ask(client, f"http://upstream.test:{one.port}")).body == b"good"
+        assert len(one.lines) == 1
+    assert not caplog.records
+
+
+async def test_S_6_each_new_connection_asks_what_the_name_means_now(resolve: Resolve) -> None:
+    async with origin(serves()) as one, relaying() as client:
+        url = f"http://upstream.test:{one.port}"
+        resolve(("127.0.0.1", one.port))
+        first, second = await opened(client, url), await opened(client, url)
+        assert len(one.lines) == 2
+        resolve(("0.0.0.0", one.port))  # this machine, too, by the name that no upstream may have
+        with pytest.raises(Unreachable, match="may not be dialled"):
+            await opened(client, url)
+        assert len(one.lines) == 2
+        assert [(await read(one)).body for one in (first, second)] == [b"good", b"good"]
+
+
+async def test_S_6_an_upstream_that_must_not_has_no_use_of_anothers_connection(resolve: Resolve) -> None:
+    async with origin(serves()) as one, relaying() as client:
+        url = f"http://upstream.test:{one.port}"
+        resolve(("127.0.0.1", one.port))
+        assert (await ask(client, url)).body == b"good"
+        with pytest.raises(Unreachable, match="may not be dialled"):
+            await ask(client, url, private=False)
+        assert (await ask(client, url)).body == b"good"
+        assert len(one.lines) == 1
 
 
 @pytest.fixture

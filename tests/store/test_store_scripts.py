@@ -16,6 +16,7 @@ from gateway.policy.limits import Limit
 from gateway.store.connection import script_text, shared_text
 from gateway.store.leases import Leases
 from gateway.store.register import Register
+from gateway.store.repeats import Mine, Repeats
 from gateway.store.stream import Stream
 from tests.running import PEPPER, configured
 from tests.store.conftest import refused
@@ -134,6 +135,10 @@ async def test_all_keys_of_a_script_are_in_one_slot(rooms, monkeypatch):
     await rooms.declare()
     await by_hand(rooms)
     await rooms.admit(request_id(0, bytes(10)))
+    repeats = Repeats(rooms.connection)
+    mine = Mine(repeats.place(rooms.caller, "name"), "r1", "token")
+    await repeats.claim(mine, lease=1)
+    await repeats.keep(mine, (200, (), b""), print_="print")
     rooms.connection.now_ms = 4_000_000_000_000
     await Leases(rooms.connection).reap("charge")
     stream = Stream(rooms.connection, Usage())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.model import Key
+from gateway.config.model import Key, Server
 from gateway.web.audio import AHEAD, Visit
 from gateway.web.door import Door
 from tests.running import Running, key_text, serving, until
@@ -155,9 +155,13 @@ async def test_the_caller_is_who_the_proxy_next_to_us_says(
     store_url: str, data: Path, told: tuple[str, ...], status: int
 ) -> None:
     keys = {"alice": Key("alice", "default", key_text(), ips=("192.0.2.0/24",))}
-    async with serving(store_url, data, keys=keys) as (gateway, _), dial(gateway) as wire:
-        await wire.send(raw(gateway, *(f"X-Forwarded-For: {addresses}" for addresses in told)))
+    near = Server(trusted_proxies=("127.0.0.1",))
+    async with serving(store_url, data, keys=keys, server=near) as (gateway, _), dial(gateway) as wire:
+        proxied = [f"X-Forwarded-For: {addresses}" for addresses in told]
+        await wire.send(raw(gateway, *proxied))
         assert (await wire.answer()).status == status
+        await wire.send(raw(gateway, *proxied, first="GET /v1/models HTTP/1.1", body=b""))
+        assert (await wire.answer()).status == status, "the application sees the same caller"
         await gateway.idle()
 
 
@@ -298,4 +302,5 @@ async def test_what_is_no_request_is_answered_and_left(store_url: str, data: Pat
         await wire.send(sent)
         answer = await wire.answer()
         await closes(wire)
-    assert (answer.status, bytes(answer.body)) == (400, b"Invalid HTTP request received.")
+    assert (answer.status, answer.error["code"]) == (400, "bad_request")
+    assert answer.headers["connection"] == "close"

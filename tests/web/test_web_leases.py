@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import declare
+from gateway.groundwork import declare
 from gateway.policy.metering import Expiry
 from tests.running import configured, running, until, upstream
 from tests.stub import Answer, stub

@@ -16,7 +16,7 @@ WAV = make("wav", 60.0)
 TRANSCRIPTIONS, SPEECH = "/v1/audio/transcriptions", "/v1/audio/speech"
 FILE = """\
 upstreams:
-  a: {{kind: openai, base_url: "{url}", key: sk-1, models: {models}{row}}}
+  a: {{kind: openai, base_url: "{url}", allow_private: true, key: sk-1, models: {models}{row}}}
 keys: {{alice: {{key: {key}}}}}
 {rest}
 """
