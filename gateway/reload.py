@@ -27,7 +27,7 @@ from gateway.upstreams.base import Upstream
 
 log = logging.getLogger("audiogate")
 AGAIN_SECONDS = 0.5
-LIVE = frozenset({"admin_token"})  # of the section `server`
+LIVE = frozenset({"admin_token", "metrics_token"})  # of the section `server`
 Declare = Callable[[Config], Awaitable[object]]
 
 
@@ -45,7 +45,8 @@ def read_again(now: Config, *, remarks: bool = True) -> Config | None:
         return None
     if remarks:
         _remark(now, found)
-    return replace(found, server=replace(now.server, admin_token=found.server.admin_token), store=now.store)
+    live = {name: getattr(found.server, name) for name in LIVE}
+    return replace(found, server=replace(now.server, **live), store=now.store)
 
 
 def moved(old: Collection[Upstream], new: Collection[Upstream]) -> frozenset[str]:

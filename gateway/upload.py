@@ -219,7 +219,7 @@ class Sent:
         last = self._counted(b"".join(insert for _, insert in self._splices)) + self._layout.closing
         if self._layout.length is not None:
             missing = self._layout.length - self._sent - len(self._layout.closing)
-            last += (b"\r\n" * missing)[:missing]
+            last += (b"\r\n" * (missing // 2 + 1))[:missing]
         return last
 
     def _counted(self, data: bytes) -> bytes:

@@ -58,7 +58,7 @@ class Workers:
         try:
             self._workers = [self._begin() for _ in range(self._start.config.server.workers)]
             while not self._told:
-                self._sleep(LOOK_SECONDS)
+                self._sleep(LOOK_SECONDS, [one.process for one in self._workers])
                 self._reload()
                 self._replace()
         finally:
@@ -75,9 +75,9 @@ class Workers:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, told)
 
-    def _sleep(self, seconds: float) -> None:
-        """Until a signal comes or a worker dies, at most so long."""
-        wait([self._woken, *(process.sentinel for process in _running(self._workers))], seconds)
+    def _sleep(self, seconds: float, processes: Sequence[SpawnProcess]) -> None:
+        """Until a signal comes or one of these dies, or has died already; at most so long."""
+        wait([self._woken, *(process.sentinel for process in processes)], seconds)
         try:
             self._woken.recv(4096)
         except BlockingIOError:
@@ -138,7 +138,7 @@ class Workers:
                 for process in running:
                     os.kill(process.pid or 0, number)
                 passed += 1
-            self._sleep(max(0.05, until - time.monotonic()))
+            self._sleep(max(0.05, until - time.monotonic()), running)
         signal.set_wakeup_fd(-1)
 
 

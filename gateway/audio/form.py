@@ -64,7 +64,7 @@ class FormReader:
         self._file_raw_at: int | None = None
         self._read = 0
         self._caps = Caps()
-        self._ended = False
+        self._begun = self._ended = False
         self._raw_headers: list[tuple[bytes, bytes]] = []
         self._name, self._value = bytearray(), bytearray()
         self._part: _Part | None = None
@@ -80,6 +80,8 @@ class FormReader:
             self._kept += len(data)
             self._read += len(data)
             return data
+        if not self._begun:
+            data = self._without_lines(data)
         self._chunk, self._midst, ended = data, False, self._ended
         try:
             self._parser.write(data)
@@ -115,6 +117,14 @@ class FormReader:
             length = self.file_at + len(value) + self._body_size - self._file_raw_at + self._longer
         content_type = "multipart/form-data; boundary=" + self._boundary.decode()
         return Layout(content_type, ((self._model_at, value),), closing, length)
+
+    def _without_lines(self, data: bytes) -> bytes:
+        """The body without empty lines before it: behind one the parser would skip whatever comes in the same piece."""
+        rest = data.lstrip(b"\r\n")
+        self._caps.around(len(data) - len(rest))
+        self._read += len(data) - len(rest)
+        self._begun = bool(rest)
+        return rest
 
     # -- what the parser calls
 

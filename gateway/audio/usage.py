@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_JSON = 10 * 1024 * 1024
+MAX_JSON = 2 * 1024 * 1024  # an hour of words with their times is half of that; to read one takes four times as much
 MAX_LINE = 1024 * 1024
 MAX_SECONDS = 7 * 24 * 3600.0
 MAX_TOKENS = 1_000_000_000

@@ -69,12 +69,13 @@ class Answer:
             self._write(self._head(reply.status, reply.headers, rid, chunked=chunked))
             while pieces := await reply.read():
                 tail = b"".join([piece[-4:] for piece in (tail, *pieces[-4:])])[-4:]
-                if flow.write_paused:
-                    await flow.drain()
                 if chunked:
                     self._write(b"%x\r\n" % sum(map(len, pieces)), *pieces, b"\r\n")
                 elif not bodiless:
                     self._write(*pieces)
+                if flow.write_paused:
+                    del pieces  # meanwhile nothing is in hand
+                    await flow.drain()
         except BrokenOff:
             error = refuse("upstream_failed")
             reply.close(error=error)

@@ -127,9 +127,8 @@ async def test_S_6_a_name_that_turns_out_to_lead_inside_gets_nothing(
             assert await gateway.app.balances.look("a") == SILENT
             assert one.seen == []
         lines = [record.getMessage() for record in caplog.records if "is not dialled" in record.getMessage()]
-        assert lines == list(dict.fromkeys(lines)) or len(lines) <= 2, "one for requests, one for wallets"
+        assert 1 <= len(lines) <= 2, "one for requests, one for wallets"
         assert all("`allow_private: true`" in line for line in lines)
-        assert lines
         allowed = configured(data, upstream("a", url))
         async with running(allowed, url=store_url) as gateway, gateway.client() as client:
             assert (await client.post("/audio/speech", json=SPEECH)).status_code == 200

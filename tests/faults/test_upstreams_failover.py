@@ -348,7 +348,7 @@ async def test_U_13_after_its_rest_one_request_tries_it_and_not_a_crowd(
             assert (await one.ask()).status == 200
         for tries in range(1, 6):
             clock.move(400)
-            assert statuses(await one.crowd(30, *BOTH_WAYS, at_once=30)) == {200: 30}
+            assert statuses(await one.crowd(30, at_once=30)) == {200: 30}
             assert one.seen[0] == 5 + tries
         print("U-13", await one.books())
 

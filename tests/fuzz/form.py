@@ -21,7 +21,6 @@ SPEAK = ENDPOINTS["POST", "/v1/audio/speech"]
 _B = "boundary-of-the-fuzzer"
 _KIND = b"multipart/form-data; boundary=" + _B.encode() + b"\n"
 _FILE = 'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav'
-OPEN = re.compile(rb"\A[^\n]*\n[\r\n]+[^\r\n-]")
 SHORT = [one for one in CLIENTS.values() if len(one.body) < 20_000]
 SEEDS = [
     *(one.content_type.encode() + b"\n" + one.body.replace(WAV, WAV[:300]) for one in SHORT),

@@ -27,16 +27,10 @@ def quiet() -> Iterator[None]:
     log.setLevel(before)
 
 
-OPEN = {
-    "form/junk-between-a-line-end-and-the-first-boundary",
-}
-"""Findings that nobody has put right yet; random inputs like them are passed over (OPEN of the target)."""
-
-
 def kept(path: Path) -> Any:
     """A file of the corpus as a parameter."""
     name = f"{path.parent.name}/{path.name}"
-    return pytest.param(path, id=name, marks=pytest.mark.xfail(reason="an open finding") if name in OPEN else ())
+    return pytest.param(path, id=name)
 
 
 def harmless(name: str) -> None:
