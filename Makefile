@@ -66,7 +66,7 @@ $(MARK)-%: requirements-%.lock pyproject.toml
 
 # Programs that some tests drive. Without the right to install them those tests are skipped, and say so.
 tools:
-	@missing=""; for pair in redis-server:redis-server flite:flite curl:curl; do \
+	@missing=""; for pair in redis-server:redis-server flite:flite curl:curl faketime:faketime ip:iproute2; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

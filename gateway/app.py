@@ -96,7 +96,6 @@ class Gateway:
         self.overload = Overload(
             self.metrics,
             most=start.config.server.max_requests,
-            spooled=lambda: self.parts.spools.used,
             clock=time.monotonic,
             draw=random.random,
         )

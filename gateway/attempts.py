@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.client import BrokenOff, Exchange, Nonsense, TimedOut, Unreachable, Untrusted
+from gateway.client import BrokenOff, Exchange, Nonsense, TimedOut, Unreachable, Unreached, Untrusted
 from gateway.entry import Entry
 from gateway.parts import Parts
 from gateway.policy import deadlines, routing
@@ -18,6 +18,7 @@ _VERDICTS = {
     TimedOut: Verdict.TIMEOUT,
     Nonsense: Verdict.FAILED,
     Untrusted: Verdict.UNTRUSTED,
+    Unreached: Verdict.UNREACHABLE,
     Unreachable: Verdict.UNREACHABLE,
 }
 
@@ -65,7 +66,8 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
                 continue  # the body is whole by now, so its length is exact
             if isinstance(failure, Unfit):
                 return Outcome(Verdict.UNFIT)
-            return Outcome(_VERDICTS[type(error)], billed=bool(sent) and sent[-1].done)
+            given = not isinstance(error, Unreached)
+            return Outcome(_VERDICTS[type(error)], billed=bool(sent) and sent[-1].done, given=given)
         except asyncio.CancelledError:
             entry.executed = bool(sent) and sent[-1].done  # the upstream has it all and will bill for it
             raise

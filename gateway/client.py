@@ -16,12 +16,22 @@ from typing import Protocol
 from gateway.errors import refuse
 from gateway.relay.connection import Connection
 from gateway.relay.dial import Addresses, Trust, dial
-from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable, Untrusted
+from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable, Unreached, Untrusted
 from gateway.relay.pool import Pool
 from gateway.relay.requests import LAST_CHUNK, Origin, chunk, framing, head, split
 from gateway.upstreams.base import Outgoing, Upstream
 
-__all__ = ("BrokenOff", "Client", "Exchange", "Nonsense", "Sending", "TimedOut", "Unreachable", "Untrusted")
+__all__ = (
+    "BrokenOff",
+    "Client",
+    "Exchange",
+    "Nonsense",
+    "Sending",
+    "TimedOut",
+    "Unreachable",
+    "Unreached",
+    "Untrusted",
+)
 
 TURN = 512 * 1024  # bytes
 OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -245,5 +255,5 @@ def _told(error: OSError) -> Exception:
     """Why there is no connection: what this machine has run out of says nothing about the upstream."""
     if error.errno in OURS:
         return refuse("overloaded", retry_after=1, wait="1s")
-    kind = Untrusted if isinstance(error, ssl.SSLError) else Unreachable
+    kind = Untrusted if isinstance(error, ssl.SSLError) else Unreached
     return kind(str(error) or "no connection in time")

@@ -90,6 +90,7 @@ class Ledger:
     def close(self, entry: Entry, *, error: BaseException | None = None) -> None:
         """The request has ended, well or badly; what takes time goes on in the background. Call it once per entry."""
         entry.answered = self._clock()
+        self._metrics.answered()
         if entry.call.ended is not None:
             entry.call.ended(entry.executed)
         if isinstance(error, Refused):

@@ -28,7 +28,7 @@ class Metrics:
 
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
         self.follow(models=models, teams=teams)
-        self.serving = 0  # requests that this process has begun and not ended
+        self.serving = 0  # requests that this process has begun and not answered
         self._folder = folder
         self.registry = CollectorRegistry(auto_describe=True)
         tallies = Tallies(self.registry, at_once=folder is not None)
@@ -56,9 +56,12 @@ class Metrics:
         self.serving += 1
         self._sum(self.in_flight).inc()
 
-    def ended(self, labels: Mapping[str, str], *, status: int, seconds: float, first_byte: float | None) -> None:
-        """A request has been answered. `labels`: route, model, upstream, team."""
+    def answered(self) -> None:
+        """A request has been answered, or its caller is gone."""
         self.serving -= 1
+
+    def ended(self, labels: Mapping[str, str], *, status: int, seconds: float, first_byte: float | None) -> None:
+        """A request is in the books. `labels`: route, model, upstream, team."""
         self._sum(self.in_flight).dec()
         route, model, team = labels["route"], self._model(labels["model"]), self._team(labels["team"])
         self._sum(self.requests, route, model, labels["upstream"], team, f"{status // 100}xx").inc()
@@ -197,7 +200,7 @@ class Metrics:
             "redis_latency_seconds", "Calls to the store, by script.", "script", buckets=FAST
         )
         self.store_errors = self._counter("redis_errors", "Calls to the store that failed, by script.", "script")
-        self._spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept.")
+        self._spooled = self._gauge("spool_bytes", "Bytes of uploads that are kept or announced.")
         self.spooled = self._sum(self._spooled)
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop ran, at worst of late.", mode="max")
         self.sheds = self._counter("shed", "Requests refused because there is too much to do, by sign.", "signal")

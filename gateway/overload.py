@@ -18,7 +18,7 @@ WORST_OF = 10  # reports
 
 
 class Overload:
-    """`most`: requests at once. `spooled` tells how much of the room for bodies is taken, 0 to 1.
+    """`most`: requests at once.
 
     `clock` gives monotonic seconds, `draw` random numbers from 0 to 1.
     """
@@ -28,14 +28,12 @@ class Overload:
         metrics: Metrics,
         *,
         most: int,
-        spooled: Callable[[], float],
         clock: Callable[[], float],
         draw: Callable[[], float],
     ) -> None:
         self.share = 0.0  # of new requests that are refused
         self._beaten = clock()
-        self._metrics, self._most, self._spooled, self._clock, self._draw = metrics, most, spooled, clock, draw
-        self._full = 0.0
+        self._metrics, self._most, self._clock, self._draw = metrics, most, clock, draw
         self._calm = True
         self._lags: list[float] = []
         self._worst = 0.0
@@ -61,9 +59,7 @@ class Overload:
         serving = self._metrics.serving
         if self._calm and serving < self._most:
             return None
-        signal = shedding.refusal(
-            serving=serving, most=self._most, share=self.share, spooled=self._full, draw=self._draw()
-        )
+        signal = shedding.refusal(serving=serving, most=self._most, share=self.share, draw=self._draw())
         if signal is None:
             return None
         self._metrics.shed(signal)
@@ -78,8 +74,7 @@ class Overload:
             return
         self.share = shedding.next_share(self.share, lag=min(self._lags))
         self._lags.clear()
-        self._full = self._spooled()
-        self._calm = not self.share and self._full <= shedding.FULL
+        self._calm = not self.share
 
     def report(self) -> None:
         """Tell the metrics; to be called every second."""

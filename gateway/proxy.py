@@ -83,7 +83,7 @@ async def receive(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> 
     reader = reader_for(
         endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=call.token or call.rid[4:]
     )
-    upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes, digest=call.digest)
+    upload = Upload(call.read, reader, parts.spools.open(call.size or 0), max_bytes=parts.max_bytes, digest=call.digest)
     exact = who[1].exact and endpoint.reader == "form"
     try:
         asked = "expect" in call.headers  # 100-continue: it is asked for what may be let in only

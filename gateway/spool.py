@@ -32,20 +32,16 @@ class Spools:
         self.memory_bytes = memory_bytes
         self.room = HELD
         self.files = Files(folder)
-        self._left = self._total = total_bytes
+        self._left = total_bytes
         self._metrics = metrics
 
-    @property
-    def used(self) -> float:
-        """The share of the room that is taken, 0 to 1."""
-        return 1 - self._left / self._total
-
-    def open(self) -> "Spool":
-        """A new, empty spool."""
-        return Spool(self)
+    def open(self, announced: int = 0) -> "Spool":
+        """A new, empty spool with room for so many bytes, lest many at once all run out. Raises Refused (503)."""
+        self.take(announced)
+        return Spool(self, announced)
 
     def take(self, size: int) -> None:
-        """Count bytes that are kept from now on. Raises Refused (503) when there is no room."""
+        """Count bytes that are kept from now on, or may be. Raises Refused (503) when there is no room."""
         if size > self._left:
             raise refuse("spool_full", retry_after=1)
         if size > self._left - self.files.waiting:
@@ -62,8 +58,9 @@ class Spools:
 class Spool:
     """One body."""
 
-    def __init__(self, spools: Spools) -> None:
+    def __init__(self, spools: Spools, share: int) -> None:
         self.size = 0
+        self._share = share  # bytes of the room of all
         self.complete = False
         self.failure: BaseException | None = None
         self._spools = spools
@@ -81,12 +78,10 @@ class Spool:
         assert not self.complete
         if not data or self._closed:
             return
-        self._spools.take(len(data))
-        try:
-            self._keep(data)
-        except BaseException:
-            self._spools.give_back(len(data))
-            raise
+        if (more := self.size + len(data) - self._share) > 0:
+            self._spools.take(more)
+            self._share += more
+        self._keep(data)
         self.size += len(data)
         if self._straight is not None and self._straight(data):
             if len(self._waiting) > 1:
@@ -100,6 +95,8 @@ class Spool:
     def finish(self) -> None:
         """The body is whole: followers end after its last byte."""
         self.complete = True
+        self._spools.give_back(self._share - self.size)
+        self._share = self.size
         self._wake()
 
     def fail(self, error: BaseException) -> None:
@@ -152,7 +149,7 @@ class Spool:
         if self._closed:
             return
         self._closed = True
-        self._spools.give_back(self.size)
+        self._spools.give_back(self._share)
         self._forget()
         if self._file is not None and not self._lent:
             self._spools.files.put_away(self._file)

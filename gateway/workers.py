@@ -56,7 +56,8 @@ class Workers:
         """Serve until SIGINT or SIGTERM; see `serving.py`. Raises SetupError if workers cannot start."""
         self._listen()
         try:
-            self._workers = [self._begin() for _ in range(self._start.config.server.workers)]
+            for _ in range(self._start.config.server.workers):
+                self._workers.append(self._begin())
             while not self._told:
                 self._sleep(LOOK_SECONDS, [one.process for one in self._workers])
                 self._reload()

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -181,6 +182,8 @@ async def running(config: Config, *, url: str) -> AsyncIterator[Running]:
     config = replace(config, store=replace(config.store, url=url))
     await declare(config, url)
     app = Gateway(Start(config, url))
+    # Callers and upstreams share this event loop: that it is late with their work, too, is no reason to refuse any.
+    app.overload._lags = deque(maxlen=0)  # type: ignore[assignment]
     options: dict[str, Any] = {"http": Door, "ws": "none", "loop": "none", "lifespan": "on", "proxy_headers": False}
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **options))
     with socket.socket() as listener:

@@ -223,7 +223,27 @@ async def test_a_full_disk_takes_what_waits_and_is_refused_after_that(
     with pytest.raises(Refused) as caught:
         one.append(b"y" * 60_000)
     assert caught.value.name == "spool_full"
-    assert (one.size, kept(found), one.piece(0)) == (40_000, 40_000, b"y" * 40_000)
+    assert (one.size, one.piece(0)) == (40_000, b"y" * 40_000)
+    one.close()
+    assert kept(found) == 0
+
+
+async def test_of_many_at_once_those_that_were_announced_first_find_room(tmp_path: Path) -> None:
+    found = spools(tmp_path, total=100_000)
+    first = found.open(60_000)
+    with pytest.raises(Refused) as caught:
+        found.open(60_000)
+    assert caught.value.name == "spool_full"
+    small = found.open(40_000)
+    first.append(b"x" * 60_000)
+    with pytest.raises(Refused):
+        first.append(b"more than was announced")
+    small.append(b"y" * 100)
+    small.finish()
+    assert kept(found) == 60_100, "a body that is shorter gives the rest back"
+    first.close()
+    small.close()
+    assert kept(found) == 0
 
 
 async def test_a_file_that_cannot_be_made_costs_the_file_and_not_the_body(tmp_path: Path) -> None:

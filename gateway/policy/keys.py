@@ -148,7 +148,7 @@ def check_holder(
             raise refuse("bad_key", shown=shown(presented.text))
         caller = replace(caller, digest=presented_digest, outdated=True)
     if caller.state != "active":
-        raise refused_state("revoked", presented)
+        raise refused_state("expired" if caller.state == "expired" else "revoked", presented)
     if caller.expires is not None and caller.expires <= now:
         raise refused_state("expired", presented)
     if not caller.may_call_from(peer):

@@ -25,7 +25,6 @@ ELSEWHERE = frozenset(
         Verdict.UNFIT,
     }
 )
-SAME = frozenset({Verdict.FAILED, Verdict.UNREACHABLE})  # what may be over in a moment
 _ROWS: Mapping[Verdict, str] = {
     Verdict.CREDENTIALS: "upstream_refused",
     Verdict.EXHAUSTED: "upstreams_out_of_quota",
@@ -60,8 +59,10 @@ def follow(outcomes: Sequence[Outcome], *, others: bool, timeouts: bool = False)
         again = last.verdict in ELSEWHERE or (timeouts and last.verdict is Verdict.TIMEOUT)
         return Next.ELSEWHERE if again else Next.END
     soon = last.retry_after is None or last.retry_after <= LONGEST
+    if last.verdict is Verdict.UNREACHABLE:
+        return Next.END if last.given else Next.SAME  # whoever had it may have done it
     passing = last.status is None or last.status >= 500  # a redirect leads to the same place tomorrow
-    return Next.SAME if last.verdict in SAME and soon and passing else Next.END
+    return Next.SAME if last.verdict is Verdict.FAILED and soon and passing else Next.END
 
 
 def costly(outcome: Outcome) -> bool:

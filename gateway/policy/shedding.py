@@ -7,7 +7,7 @@ much; once it is little again, a bit more is, step by step. Between the two boun
 
 from typing import Final, Literal
 
-Signal = Literal["requests", "lag", "spool"]
+Signal = Literal["requests", "lag"]
 
 HIGH: Final = 0.05  # seconds that the loop may be late, again and again
 LOW: Final = 0.02
@@ -16,7 +16,6 @@ WIDER: Final = 1.08  # from one step to the next while the loop is in time
 MORE: Final = 0.01
 MOST_REFUSED: Final = 0.98  # so that it shows when the worst is over
 FLOOR: Final = 8  # requests that are taken on however late the loop is
-FULL: Final = 0.95  # of the room for bodies
 
 
 def next_share(share: float, *, lag: float) -> float:
@@ -29,18 +28,15 @@ def next_share(share: float, *, lag: float) -> float:
     return min(MOST_REFUSED, 1 - taken)
 
 
-def refusal(*, serving: int, most: int, share: float, spooled: float, draw: float) -> Signal | None:
+def refusal(*, serving: int, most: int, share: float, draw: float) -> Signal | None:
     """Why a request that comes now is refused, None: it is not.
 
-    `serving` requests run, `most` may. `spooled` is the share of the room for bodies that is taken, `draw` random, both
-    from 0 to 1.
+    `serving` requests run, `most` may. `draw` is random, from 0 to 1.
     """
     if serving >= most:
         return "requests"
     if serving < FLOOR:
         return None
-    if spooled > FULL:
-        return "spool"
     return "lag" if draw < share else None
 
 

@@ -5,11 +5,15 @@ class Unreachable(Exception):
     """No answer: the connection could not be made, or broke before the answer began."""
 
 
+class Unreached(Unreachable):
+    """No connection could be made: nothing was sent."""
+
+
 class Nonsense(Unreachable):
     """What came is no answer that can be trusted."""
 
 
-class Untrusted(Unreachable):
+class Untrusted(Unreached):
     """No answer: the peer could not prove that it is the one it should be, or does not speak TLS."""
 
 

@@ -67,7 +67,9 @@ async def printed(entry: Entry, token: str, parts: Parts) -> str:
     print_ = fingerprint(call, entry.endpoint, token)
     content_type = call.headers.get("content-type", "")
     reader = reader_for(entry.endpoint, content_type, body_size=call.size, max_bytes=parts.max_bytes, token=token)
-    entry.upload = upload = Upload(call.read, reader, parts.spools.open(), max_bytes=parts.max_bytes, digest=print_)
+    entry.upload = upload = Upload(
+        call.read, reader, parts.spools.open(call.size or 0), max_bytes=parts.max_bytes, digest=print_
+    )
     while not upload.complete:
         await upload.pull()
     upload.close()

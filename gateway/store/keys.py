@@ -49,7 +49,8 @@ class Keys:
     async def holder(self, presented: Presented, *, now: float, peer: str, fresh: bool = False) -> Caller:
         """Who shows this key, from memory unless `fresh`: `now` in seconds since 1970, `peer` their address.
 
-        Raises Refused (401, 503). What is remembered never refuses anybody: before that the store is asked.
+        Raises Refused (401, 503). What is remembered never refuses anybody: before that the store is asked, and whether
+        a key has expired goes by its clock.
         """
         shown = self.digest(presented.text)
         if not fresh and presented.kid in self._seen:
@@ -57,7 +58,7 @@ class Keys:
                 found = await self.find(presented.kid)
                 return check_holder(found, presented, presented_digest=shown, now=now, peer=peer)
         found = await self.find(presented.kid, fresh=True)
-        return check_holder(found, presented, presented_digest=shown, now=now, peer=peer)
+        return check_holder(found, presented, presented_digest=shown, now=0.0, peer=peer)
 
     async def find(self, kid: str, *, fresh: bool = False) -> Caller | None:
         """The holder of key `kid`, from memory unless `fresh`; None if there is none. Raises Refused (503).
@@ -143,19 +144,22 @@ class Keys:
         team = dict(zip(_TEAM_FIELDS, cast("list[str | None]", found), strict=True))
         globs = tuple(names for names in (read_names(facts["models"]), read_names(team["models"])) if names is not None)
         ips, until = read_names(facts["ips"]), int(facts["kh2x"] or 0) / 1000
+        now, expires = int(clock[0]) + int(clock[1]) / 1_000_000, float(facts["exp"]) if facts["exp"] else None
         return Caller(
             kid,
             facts["name"] or "",
             facts["team"] or "",
             facts["kh"],
-            state=facts["st"] or "",
-            expires=float(facts["exp"]) if facts["exp"] else None,
+            state="expired"
+            if expires is not None and expires <= now and facts["st"] == "active"
+            else facts["st"] or "",
+            expires=expires,
             models=globs,
             upstreams=read_names(facts["upstreams"]),
             team_upstreams=read_names(team["upstreams"]),
             versions=(facts["v"] or "", team["v"] or ""),
             ips=None if ips is None else networks(ips),
-            previous=(facts["kh2"] or "") if until > int(clock[0]) + int(clock[1]) / 1_000_000 else "",
+            previous=(facts["kh2"] or "") if until > now else "",
             previous_until=until,
             exact=bool(facts["exact"]),
         )

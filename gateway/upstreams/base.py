@@ -116,7 +116,7 @@ class Upstream:
 class Outcome:
     """An attempt's end: the verdict, and what the upstream said (status None: it said nothing).
 
-    `billed`: it had the whole request and never said how that ended, so it may well bill it.
+    `billed`: it had the whole request and never said how that ended, so it may well bill it. `given`: it had any of it.
     """
 
     verdict: Verdict
@@ -127,6 +127,7 @@ class Outcome:
     param: str | None = None
     retry_after: float | None = None
     billed: bool = False
+    given: bool = True
 
 
 # What a status means when no sign of the dialect matches.

@@ -7,7 +7,7 @@ from gateway.web import head
 from gateway.web.answers import Line
 from gateway.web.patience import BODY, DEAF, HEAD, PAUSE, Stage
 
-REST = 1024 * 1024  # bytes of a body that was refused which may pass by before the next request
+REST = 8 * 1024 * 1024  # bytes of a body that was refused which may pass by before the next request
 LINGER = 32 * 1024 * 1024  # bytes that may pass by before the connection is closed
 BARREN = 32 * 1024  # bytes of a chunked body that may come, at a time, without any of the body itself
 

@@ -288,7 +288,7 @@ async def uploads(count: int, *, size: int, pace: int, seconds: float) -> None:
     print(f"C-14 {done} of {count} slow uploads served; {most / 2**20:.0f} MiB at most, {files / count:.1f} files each")
     assert done == count
     assert most < 300 * 2**20
-    assert files <= 2 * count + 100
+    assert files <= 3 * count + 100, "its own connection, the upstream's, and a file for what was not sent yet"
 
 
 async def test_C_14_fifty_slow_uploads_are_served() -> None:

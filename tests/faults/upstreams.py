@@ -151,8 +151,6 @@ async def fleet(
         checker = await stack.enter_async_context(checking(store_url, *oracles, pause=0.02))
         config = configured(data, *ups, server=server)
         gateway = await stack.enter_async_context(running(config, url=store_url))
-        # This loop serves clients and upstreams as well, and its clock may be moved: how late it is says nothing.
-        gateway.app.overload.note = lambda lag: None  # type: ignore[method-assign]
         yield Fleet(gateway, oracles, checker)
 
 

@@ -144,7 +144,7 @@ def same_parts(body: bytes, content_type: str, found: Read) -> None:
 
 def strictly(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
     """Headers and value of each part: what lies between two lines of the boundary, by RFC 2046."""
-    line = re.compile(b"\r\n--" + re.escape(boundary) + rb"(--|\r\n)")
+    line = re.compile(b"\r\n--" + re.escape(boundary) + rb"(--|[ \t]*\r\n)")
     body, found = b"\r\n" + body, []
     first = line.search(body)
     assert first is not None

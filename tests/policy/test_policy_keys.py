@@ -158,6 +158,7 @@ def test_the_holder_of_a_good_key_is_let_in() -> None:
         (caller(state="revoked"), "revoked_key"),
         (caller(state="revoked", expires=1.0), "revoked_key"),
         (caller(expires=100.0), "expired_key"),
+        (caller(state="expired"), "expired_key"),
         (caller(expires=0.0), "expired_key"),
         (caller(digest="other", previous="older"), "bad_key"),
         (caller(ips=networks(["10.0.0.0/8"])), "bad_address"),

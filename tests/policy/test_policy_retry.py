@@ -9,7 +9,6 @@ from gateway.policy.retry import (
     LONGEST,
     MAX_ATTEMPTS,
     MAX_FAILED,
-    SAME,
     Next,
     answer,
     costly,
@@ -55,7 +54,12 @@ def test_what_was_not_answered_in_time_is_tried_elsewhere_if_the_operator_wants_
 
 @pytest.mark.parametrize("verdict", ERRORS)
 def test_where_there_is_no_other_only_what_may_be_over_soon_is_tried_there_again(verdict: Verdict) -> None:
-    assert follow(of(verdict), others=False) is (Next.SAME if verdict in SAME else Next.END)
+    assert follow(of(verdict), others=False) is (Next.SAME if verdict is Verdict.FAILED else Next.END)
+
+
+def test_one_that_cannot_be_reached_is_tried_again_unless_it_was_given_something() -> None:
+    assert follow([Outcome(Verdict.UNREACHABLE, given=False)], others=False) is Next.SAME
+    assert follow([Outcome(Verdict.UNREACHABLE)], others=False) is Next.END
 
 
 @pytest.mark.parametrize(

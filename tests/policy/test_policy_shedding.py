@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gateway.policy.shedding import FLOOR, FULL, HIGH, LOW, MOST_REFUSED, SHARPEST, next_share, refusal, wait
+from gateway.policy.shedding import FLOOR, HIGH, LOW, MOST_REFUSED, SHARPEST, next_share, refusal, wait
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,21 @@ def test_how_much_is_refused_follows_how_late_the_loop_is(share: float, lag: flo
 
 
 @pytest.mark.parametrize(
-    ("serving", "share", "spooled", "draw", "found"),
+    ("serving", "share", "draw", "found"),
     [
-        (100, 0.0, 0.0, 0.0, None),
-        (200, 0.0, 0.0, 0.9, "requests"),
-        (FLOOR - 1, 1.0, 1.0, 0.0, None),  # so many are always taken on
-        (FLOOR, 0.3, 0.0, 0.29, "lag"),
-        (FLOOR, 0.3, 0.0, 0.31, None),
-        (FLOOR, 0.0, FULL + 0.01, 0.9, "spool"),
+        (100, 0.0, 0.0, None),
+        (200, 0.0, 0.9, "requests"),
+        (FLOOR - 1, 1.0, 0.0, None),  # so many are always taken on
+        (FLOOR, 0.3, 0.29, "lag"),
+        (FLOOR, 0.3, 0.31, None),
     ],
 )
-def test_who_is_refused(serving: int, share: float, spooled: float, draw: float, found: str | None) -> None:
-    assert refusal(serving=serving, most=200, share=share, spooled=spooled, draw=draw) == found
+def test_who_is_refused(serving: int, share: float, draw: float, found: str | None) -> None:
+    assert refusal(serving=serving, most=200, share=share, draw=draw) == found
 
 
 def test_few_requests_at_once_are_a_bound_all_the_same() -> None:
-    assert refusal(serving=2, most=2, share=0.0, spooled=0.0, draw=0.5) == "requests"
+    assert refusal(serving=2, most=2, share=0.0, draw=0.5) == "requests"
 
 
 def test_who_is_refused_is_told_to_come_again_in_one_to_three_seconds() -> None:
@@ -72,14 +71,13 @@ class Machine:
 @pytest.mark.parametrize("seed", range(5))
 def test_G_13_most_of_what_can_be_done_is_done_however_much_comes(times: float, seed: int) -> None:
     machine, share, lags = Machine(1000, cheap=0.05, seed=seed), 0.0, []
-    for _ in range(300):
+    for _ in range(150):
         lag = machine.step(1000 * times, share, 0.2)
         share = next_share(share, lag=lag)
         lags.append(lag)
     possible = (1 - 0.05 * times) / (1 - 0.05)  # to refuse the others takes its time as well
-    assert machine.done >= 0.9 * possible * 1000 * 60
+    assert machine.done >= 0.9 * possible * 1000 * 30
     assert sorted(lags[50:])[-len(lags) // 20] < 4 * HIGH
-    assert all(refusal(serving=FLOOR - 1, most=9, share=share, spooled=0, draw=0) is None for _ in range(3))
 
 
 def test_G_13_all_is_taken_on_again_soon_after_the_worst() -> None:

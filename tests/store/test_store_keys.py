@@ -268,3 +268,17 @@ async def test_so_many_holders_are_remembered_and_no_more(rooms, monkeypatch):
     first = [await rooms.keys.find(kid) for kid in kids]
     again = [await rooms.keys.find(kid) for kid in reversed(kids)]
     assert [one is two for one, two in zip(reversed(first), again, strict=True)] == [True, True, False]
+
+
+@pytest.mark.parametrize("hours", [-48.0, 0.0, 48.0])
+async def test_G_5_whether_a_key_has_expired_goes_by_the_stores_clock(rooms, hours):
+    (began, _), shown = await rooms.connection.client.time(), parse(key_text())
+    for ahead, name in ((3600, ""), (-3600, "expired_key")):
+        await rooms.declare(expires=float(began + ahead))
+        for fresh in (True, False):
+            try:
+                await rooms.keys.holder(shown, now=began + 3600 * hours, peer="", fresh=fresh)
+                found = ""
+            except Refused as refusal:
+                found = refusal.name
+            assert found == name

@@ -124,7 +124,7 @@ ALONE = {
         "upstream_failed",
         1,
     ),
-    "a reset": (Answer(refuse=True), 503, "upstream_unreachable", 3),
+    "a reset": (Answer(refuse=True), 503, "upstream_unreachable", 1),
 }
 
 

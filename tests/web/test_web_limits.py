@@ -192,7 +192,7 @@ async def test_a_request_that_asks_for_more_than_is_left_is_refused(store_url: s
 
 async def test_what_was_refused_or_failed_does_not_count(store_url: str, data: Path) -> None:
     keys = {"alice": Key("alice", "default", key_text(), limits=(Limit("requests", "day", 1),))}
-    answers = [Answer(status=500), Answer(status=400), said()]
+    answers = [Answer(status=500), Answer(status=500), Answer(status=400), said()]  # the first one is tried twice
     async with serving(store_url, data, *answers, keys=keys) as (gateway, _), dial(gateway) as wire:
         statuses = []
         for number in range(3):
