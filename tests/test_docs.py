@@ -80,3 +80,18 @@ def test_the_names_follow_the_conventions() -> None:
         assert name.endswith("_total") == (kind == "counter"), name
         assert not name.endswith(("_ms", "_milliseconds", "_minutes")), name
         assert kind != "histogram" or name.endswith("_seconds"), name
+
+
+def test_each_row_of_what_was_tried_names_a_test() -> None:
+    names = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    rows = re.findall(
+        r"^\| ([A-Z]-\d+) \|.*`(test_[A-Z]_\d+\w*)`", (ROOT / "docs/reliability.md").read_text(), re.MULTILINE
+    )
+    assert len(rows) > 120
+    for row, wanted in rows:
+        assert wanted.startswith("test_" + row.replace("-", "_")), row
+        assert any(re.match(rf"{wanted}(?!\d)", name) for name in names), f"{row}: no test is called {wanted}…"
