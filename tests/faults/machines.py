@@ -210,6 +210,8 @@ async def refused(number: int) -> None:
                     await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", number))
                 except ConnectionRefusedError:
                     return
+                except ConnectionResetError:  # it was in the queue when that was closed
+                    continue
             await asyncio.sleep(0.01)
 
 

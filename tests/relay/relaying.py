@@ -116,8 +116,10 @@ async def opened(
     **deadlines: float,
 ) -> Exchange:
     """An exchange with its answer's head here. `path` is put behind `url` as it is."""
-    request = Outgoing(method or ("POST" if body else "GET"), url + path, headers or {}, length)
-    return await client.open(upstream_at(url, **deadlines), request, body)
+    upstream = upstream_at(url, **deadlines)
+    patience = upstream.first_byte_timeout or 0.0
+    request = Outgoing(method or ("POST" if body else "GET"), url + path, headers or {}, length, patience)
+    return await client.open(upstream, request, body)
 
 
 async def read(exchange: Exchange) -> Answer:
