@@ -7,7 +7,7 @@ makes up is counted as `other`. Over several workers the numbers live in a share
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import cache
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import get_args
 
@@ -29,6 +29,7 @@ class Metrics:
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
         self.follow(models=models, teams=teams)
         self.serving = 0  # requests that this process has begun and not answered
+        self.quickest = inf  # seconds of our own until one was let in, since somebody looked last
         self._folder = folder
         self.registry = CollectorRegistry(auto_describe=True)
         tallies = Tallies(self.registry, at_once=folder is not None)
@@ -71,6 +72,7 @@ class Metrics:
 
     def admitted(self, team: str, *, seconds: float, window: str, remaining: float) -> None:
         """A request was let in after `seconds` of our own; its team's tightest `window` has `remaining` (0-1) left."""
+        self.quickest = min(self.quickest, seconds)
         self._spread(self.overhead).observe(seconds)
         if window:
             self._sum(self.remaining, self._team(team), window).set(remaining)

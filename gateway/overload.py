@@ -1,11 +1,14 @@
 """How busy this worker is, and whether it takes on a new request. What decides is `policy/shedding.py`.
 
-The event loop is asked for a beat every BEAT seconds; how late that comes tells how long whatever else waits.
+The event loop is asked for a beat every BEAT seconds; how late that comes tells how long whatever else waits in it.
+How long the quickest request took to be let in tells the same of what waits elsewhere, for the store or a processor;
+what it takes at the best of times, such as with a store that is far away, is no queue.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from gateway.errors import Refused, refuse
 from gateway.metrics import Metrics
@@ -15,6 +18,7 @@ from gateway.watchdog import Watchdog
 BEAT = 0.05
 LOOKS = 4  # beats for one decision
 WORST_OF = 10  # reports
+USUAL_OF = 150  # decisions
 
 
 class Overload:
@@ -37,6 +41,7 @@ class Overload:
         self._calm = True
         self._lags: list[float] = []
         self._worst = 0.0
+        self._usual: deque[float] = deque(maxlen=USUAL_OF)
         self._reported: deque[float] = deque(maxlen=WORST_OF)
         self._timer: asyncio.TimerHandle | None = None
         self._beats = 0
@@ -72,9 +77,17 @@ class Overload:
         self._lags.append(lag)
         if len(self._lags) < LOOKS:
             return
-        self.share = shedding.next_share(self.share, lag=min(self._lags))
+        self.share = shedding.next_share(self.share, lag=max(min(self._lags), self._queue()))
         self._lags.clear()
         self._calm = not self.share
+
+    def _queue(self) -> float:
+        """Seconds that the quickest request waited longer than it usually does."""
+        quickest, self._metrics.quickest = self._metrics.quickest, inf
+        if quickest == inf:
+            return 0.0
+        self._usual.append(quickest)
+        return quickest - min(self._usual)
 
     def report(self) -> None:
         """Tell the metrics; to be called every second."""

@@ -14,7 +14,7 @@ from gateway.relay.answers import AnswerReader, Head, Malformed
 from gateway.relay.endings import left_behind, said_goodbye
 from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable
 
-AHEAD = 256 * 1024
+AHEAD = 64 * 1024
 UNSENT = 64 * 1024
 _ARRIVING = memoryview(bytearray(256 * 1024))  # bytes on their way from a socket to the parser
 

@@ -23,7 +23,8 @@ import redis.asyncio
 from gateway.config.model import Uploads
 from gateway.errors import SetupError
 from gateway.groundwork import declare
-from gateway.overload import LOOKS
+from gateway.metrics import Metrics
+from gateway.overload import LOOKS, Overload
 from gateway.store.layout import LAYOUT
 from tests.faults.machines import (
     begin,
@@ -401,3 +402,20 @@ async def test_G_14_an_older_gateway_refuses_a_store_that_a_newer_one_has_laid_o
         with pytest.raises(SetupError, match=r"newer audiogate.*install that version here"):
             await declare(config, store_url)
         assert (await raw.get("{ag}:layout"), sorted(await raw.keys())) == (str(LAYOUT + 1), before)
+
+
+def test_G_13_a_queue_that_is_not_in_the_loop_is_seen_and_a_store_far_away_is_none() -> None:
+    metrics = Metrics(models=(), teams=())
+    overload = Overload(metrics, most=100, clock=lambda: 0.0, draw=lambda: 0.5)
+
+    def quickest(*seconds: float) -> float:
+        for one in seconds:
+            metrics.admitted("red", seconds=one, window="", remaining=1.0)
+        for _ in range(LOOKS):
+            overload.note(0.0)
+        return overload.share
+
+    assert [quickest(0.2), quickest(0.21, 0.9), quickest()] == [0.0, 0.0, 0.0], "it always takes that long"
+    assert quickest(0.4, 0.9) > 0.2
+    while quickest(0.2):
+        pass

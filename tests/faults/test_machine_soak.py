@@ -79,13 +79,17 @@ async def test_G_13_goodput_under_three_times_the_load(folder: Path) -> None:
                 await _offered(one, 100, 2)
                 peak, rate = {"served": 0.0, "p99": 0.0, "p50": 0.0}, 200.0
                 while True:  # upwards, until no more is served
+                    said = len(one.said)
                     found = await _offered(one, rate, 4)
+                    found["inside"] = _inside(one.said[said:])
                     print(f"\nG-13 {rate:.0f} asked: {found}")
                     if found["served"] <= peak["served"] * 1.05 or found["served"] < rate * 0.9:
                         peak = max(peak, found, key=lambda one: one["served"])
                         break
                     peak, rate = found, rate * 1.4
+                said = len(one.said)
                 over = await _offered(one, 3 * peak["served"], 10)
+                over["inside"] = _inside(one.said[said:])
                 print(f"G-13 three times the peak: {over}")
                 async with one.client() as client:
                     text = (await client.get("/metrics")).text
@@ -95,11 +99,20 @@ async def test_G_13_goodput_under_three_times_the_load(folder: Path) -> None:
                 assert await one.stopped() == 0
     share = over["served"] / peak["served"]
     print(
-        f"G-13 goodput {share:.0%} of the peak of {peak['served']:.0f}/s, p99 {over['p99']:.2f} s ({peak['p99']:.2f} s)"
+        f"G-13 goodput {share:.0%} of the peak of {peak['served']:.0f}/s, p99 {over['inside']:.0f} ms "
+        f"({peak['inside']:.0f} ms at the peak); with what new connections wait for in the kernel {over['p99']:.1f} s"
     )
-    assert set(over["found"]) <= {"200", "503", "-3"}
+    assert set(over["found"]) <= {"200", "503", "-3", "-1"}  # -1: the kernel had no room for another connection
     assert set(after["found"]) == {"200"}
-    assert share >= 0.5
+    assert share >= 0.5  # the load takes three times the processor time, too
+    assert over["inside"] < 2 * peak["inside"]
+
+
+def _inside(said: str) -> float:
+    """The p99 of what was served, in ms, from when the gateway had its head, by its log."""
+    records = [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+    took = sorted(one["latency_ms"] for one in records if one.get("status") == 200)
+    return float(took[int(len(took) * 0.99)])
 
 
 async def test_G_11_nothing_grows_under_mixed_faults(folder: Path) -> None:
