@@ -155,7 +155,7 @@ class Visit(Answer):
         except asyncio.CancelledError:
             if not self._gone and self._refusal is None:  # the server itself ends it
                 self.keep_alive = False
-                await self._refuse(refuse("internal"), call)
+                await self._refuse(refuse("not_ready", why="it stops"), call)
                 raise
             if self._refusal is not None:
                 await self._refuse(self._refusal, call)

@@ -122,6 +122,19 @@ async def test_G_1_what_takes_longer_than_the_limit_is_cut_off_and_charged(
     assert took <= 2 + 1.5  # the row says a second; the rest is for a machine with more to do
 
 
+async def test_G_1_who_has_no_answer_at_the_limit_is_told_to_come_again(folder: Path, upstream: Stub) -> None:
+    upstream.answers = [Answer(hold=asyncio.Event())]
+    config = configured(folder, upstream.url, drain=1)
+    with port() as listener:
+        async with machine(folder, config, listener) as one, dialled(one.number) as wire:
+            await begin(wire, UPLOAD)
+            await upstream.request(0)
+            one.process.send_signal(signal.SIGTERM)
+            answer = await wire.answer()
+            assert await one.ended() == 0, one.said
+    assert (answer.status, answer.error["code"], answer.headers["x-should-retry"]) == (503, "not_ready", "true")
+
+
 @WORKERS
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_G_2_a_second_signal_ends_it_at_once_and_closes_the_books(
