@@ -5,6 +5,8 @@ from ipaddress import IPv6Address, ip_address
 
 from gateway.policy.keys import Network
 
+MOST_HOPS = 32  # that are believed: no chain of proxies is longer
+
 
 def caller(peer: str, told: Sequence[str], trusted: Sequence[Network]) -> str:
     """The caller's address. `told`: the X-Forwarded-For headers of a request on a connection from `peer`.
@@ -12,7 +14,7 @@ def caller(peer: str, told: Sequence[str], trusted: Sequence[Network]) -> str:
     Each proxy adds whom it serves at the right end. So that is believed as long as who says it is in `trusted`, and
     the first who is not is the caller.
     """
-    hops = [hop.strip() for hop in ",".join(told).split(",")]
+    hops = [hop.strip() for hop in ",".join(told).rsplit(",", MOST_HOPS)[-MOST_HOPS:]]
     while hops and believed(peer, trusted):
         hop = _address(hops.pop())
         if not hop:

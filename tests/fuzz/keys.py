@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from uvicorn.middleware.proxy_headers import _TrustedHosts
-
 from gateway.errors import Refused
 from gateway.policy.keys import Caller, check_admin, mint, networks, parse, read_key, shown
+from gateway.web import peers
 from tests.fuzz.common import in_time, stretched
 
 Found = TypeVar("Found")
@@ -15,7 +14,7 @@ RUNS = 5_000
 KEY = mint(bytes(range(33)))
 TOKEN = "the-operators-token"
 CALLER = Caller("k", "n", "t", "d", ips=networks(["10.0.0.0/8", "2001:db8::/32"]))
-TRUSTED = _TrustedHosts("127.0.0.1,10.0.0.0/8,::1,fe80::/10,proxy")
+TRUSTED = networks(["127.0.0.1", "10.0.0.0/8", "::1", "fe80::/10"])
 SEEDS = [
     b"Bearer " + KEY.encode(),
     b"bearer  " + KEY.encode() + b" \nBearer x\n10.0.0.1, 192.0.2.7:443",
@@ -61,7 +60,7 @@ def asked(lines: list[str]) -> None:
         (line,) = authorization
         assert [word.lower() for word in line.split()[:1]] == ["bearer"]
         assert line.split()[1:] == [TOKEN]
-    CALLER.may_call_from(TRUSTED.get_trusted_client_address(forwarded)[0])
+    CALLER.may_call_from(peers.caller("10.0.0.1", [forwarded], TRUSTED))
 
 
 def answered(ask: Callable[[], Found]) -> Found | Refused:
