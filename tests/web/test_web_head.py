@@ -172,3 +172,9 @@ def test_who_waits_to_be_asked() -> None:
 def test_the_caller_is_the_first_from_the_right_who_is_not_trusted(peer: str, told: list[str], caller: str) -> None:
     assert peers.caller(peer, told, NEAR) == caller
     assert peers.caller(peer, told, ()) == peer
+
+
+def test_a_chain_of_proxies_is_believed_up_to_a_point() -> None:
+    near = "10.0.0.1"
+    for hops, found in ((peers.MOST_HOPS - 1, "203.0.113.9"), (peers.MOST_HOPS, near)):
+        assert peers.caller(near, ["203.0.113.9" + f", {near}" * hops], NEAR) == found
