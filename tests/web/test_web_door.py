@@ -267,8 +267,8 @@ async def test_a_request_that_the_server_gives_up_is_told_so(store_url: str, dat
         answer = await wire.answer()
         await closes(wire)
         await gateway.records()
-    assert (answer.status, answer.headers["connection"]) == (500, "close")
-    assert answer.error["type"] == "server_error"
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert (answer.error["type"], answer.error["code"]) == ("server_error", "not_ready")
 
 
 async def test_a_key_that_ends_while_the_upstream_thinks_is_refused(store_url: str, data: Path) -> None:
