@@ -1,5 +1,6 @@
 """A request's body on its way: the one writer that fills the spool, and what each attempt sends of it."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,8 @@ from gateway.call import Digest, Pour
 from gateway.errors import Refused, refuse
 from gateway.probe.parent import Probe
 from gateway.spool import Spool
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else a line for each form that is refused
 
 
 class Unfit(Exception):

@@ -6,7 +6,6 @@ part, which are written anew because parsers differ on odd ones. The closing bou
 kept: it goes out last, when the upload has passed every check.
 """
 
-import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:  # the library only has the name for type checkers
     from python_multipart.multipart import MultipartCallbacks
 
 MIN_BOUNDARY = 16
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # else a line for each form that is refused
 ONCE = READ | {"file"}
 
 

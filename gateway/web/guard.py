@@ -10,9 +10,9 @@ from starlette.types import Message
 
 from gateway.errors import Refused, refuse
 from gateway.policy.addresses import loopback
-from gateway.policy.attempts import Attempts
 from gateway.policy.keys import check_admin
 from gateway.policy.limits import duration
+from gateway.policy.throttle import Throttle
 
 MOST_BYTES = 65_536
 # What every answer but those of audio carries: it is data, no page, and is shown to nobody else.
@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self, *, admin_token: str, metrics_token: str, clock: Callable[[], float]) -> None:
         self._admin, self._metrics, self._clock = admin_token, metrics_token, clock
-        self._attempts = Attempts()
+        self._throttle = Throttle()
 
     def operator(self, request: Request) -> None:
         """Refused unless the operators' token is shown: 401, or 429 after too many wrong ones."""
@@ -48,11 +48,11 @@ class Guard:
     def _check(self, request: Request, tokens: Sequence[str], name: str) -> None:
         shown, now = request.headers.getlist("authorization"), self._clock()
         peer = request.client.host if request.client is not None else ""
-        if wait := self._attempts.wait(peer, now):
+        if wait := self._throttle.wait(peer, now):
             raise refuse("too_many_tries", retry_after=wait, wait=duration(wait))
         if not any([_right(shown, token) for token in tokens]):  # each of them: which one is right takes no time
             if shown:
-                self._attempts.failed(peer, now)
+                self._throttle.failed(peer, now)
             raise refuse(name)
 
 

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.config.model import Key, Server, Team, Uploads
-from gateway.policy.attempts import MOST
+from gateway.policy.throttle import MOST
 from gateway.web.guard import FORWARDED, SAFE
 from tests.running import Running, configured, key_text, running, upstream
 from tests.stub import Stub, stub

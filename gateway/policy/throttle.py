@@ -10,7 +10,7 @@ MOST_PEERS = 10_000  # who is remembered; beyond that the one that failed longes
 
 
 @dataclass(slots=True)
-class Attempts:
+class Throttle:
     """Wrong tokens by the address that they came from. Moments are monotonic seconds."""
 
     _failed: dict[str, list[float]] = field(default_factory=dict)
