@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
 
+from gateway.api import api
 from gateway.balances import for_gateway
 from gateway.config.model import Config
 from gateway.metrics import Metrics
@@ -14,7 +15,6 @@ from gateway.reload import moved
 from gateway.spool import Spools
 from gateway.store.connection import Connection
 from gateway.store.history import History
-from gateway.web.api import api
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -23,7 +23,7 @@ class Live:
     """The configuration that counts, and what is made anew for another one.
 
     That is `api`, `history` and `balances`, and in `parts` the market, the spools and the largest body. `pepper` is
-    that of the keys, `clock` gives seconds since 1970; for the others see `web/api.py`.
+    that of the keys, `clock` gives seconds since 1970; for the others see `api.py`.
     """
 
     def __init__(

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.errors.rows import ROWS, Row
+from gateway.errors.row import Row
+from gateway.errors.rows import ROWS
 
 __all__ = ("ROWS", "Refused", "Row", "SetupError", "refuse")
 
