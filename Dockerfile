@@ -8,6 +8,7 @@ COPY requirements-demo.lock ./
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements-demo.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
+COPY config/gateway.yaml config/
 RUN python -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --no-index --wheel-dir /wheels .
 
 FROM python:3.11-slim AS install

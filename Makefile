@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 MARK := $(VENV)/.installed
 NODE_TESTS := tests/node
 comma := ,
+DECIDING := tests/policy tests/upstreams tests/audio tests/test_errors.py # what decides is covered by its own tests
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak fuzz bench check fix run lock tools node clean
+.PHONY: help demo test coverage soak fuzz bench check fix run lock tools node clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +21,12 @@ run: $(MARK)-demo ## Serve config/gateway.yaml
 
 test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest -n auto --cov --cov-context=test --cov-report=term
+	$(BIN)/pytest -n auto $(DECIDING) --cov --cov-context=test --cov-report=
 	$(BIN)/python tests/own_coverage.py
+	$(BIN)/pytest -n auto --dist worksteal $(DECIDING:%=--ignore=%)
+
+coverage: $(MARK)-dev ## What the whole suite covers; it takes a third longer for it
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term
 
 soak: $(MARK)-dev tools ## A few minutes of everything going wrong at once; prints figures (SOAK_SECONDS=60 of mixed load)
 	$(BIN)/pytest -m soak -n 0 -s
@@ -72,6 +77,15 @@ tools:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else echo "Not installed, so some tests are skipped:$$missing"; fi; fi
+	@command -v promtool >/dev/null || test -x $(BIN)/promtool || ( $(PROMETHEUS) ) >/dev/null 2>&1 || \
+	  echo "Not installed, so some tests are skipped: prometheus"
+
+# Two programs out of Debian's package: what that brings besides, for its pages, is three times as much.
+define PROMETHEUS
+  folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && mkdir -p $(BIN) && bin=$$(realpath $(BIN)) && cd "$$folder" && \
+  { [ "$$(id -u)" != 0 ] || apt-get update -qq; } && apt-get download -qq prometheus && \
+  dpkg --fsys-tarfile *.deb | tar -x --strip-components=3 -C "$$bin" ./usr/bin/prometheus ./usr/bin/promtool
+endef
 
 node:
 	@if command -v npm >/dev/null; then \

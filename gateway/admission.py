@@ -15,7 +15,7 @@ from gateway.store.limits import Admission, Offer, Stale
 from gateway.upload import Upload
 
 RELOADS = 3
-HAS_TO_WAIT = frozenset({"upstream_busy", "overloaded"})  # whoever the caller is
+HAS_TO_WAIT = frozenset({"upstream_busy", "overloaded", "drained"})  # whoever the caller is
 
 
 async def peek(entry: Entry, who: tuple[Presented, Caller], parts: Parts) -> None:
@@ -51,9 +51,11 @@ async def admit(
     """Plan, then ask the store in one round trip: key, limits and the first candidate with room."""
     presented, caller = who
     for _ in range(RELOADS):
+        entry.at("plan", parts.clock())
         caller, plan = await planned(entry.call, upload, (presented, caller), parts)
         entry.caller = caller
         offers = _offers(plan, upload)
+        entry.at("admit", parts.clock())
         try:
             if entry.away:
                 raise refuse("store_down", retry_after=1)

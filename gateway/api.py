@@ -10,13 +10,16 @@ from starlette.exceptions import HTTPException
 from gateway import __version__
 from gateway.config.model import Config
 from gateway.errors import Refused
+from gateway.pages.places import routes
+from gateway.pages.site import Site
 from gateway.parts import Parts
 from gateway.store.books import Books
 from gateway.store.connection import Connection
 from gateway.store.history import History
 from gateway.store.register import Register
+from gateway.store.sessions import Sessions
 from gateway.store.totals import Totals
-from gateway.web import admin, errors, history, models, openapi, operations, standing
+from gateway.web import admin, errors, history, models, openapi, operations, standing, upstreams
 from gateway.web.guard import Guard
 
 
@@ -61,5 +64,10 @@ def api(
         app.include_router(admin.router(register, guard=guard, upstreams=config.upstream_limits))
         books = Books(Totals(connection), records, register.roll)
         app.include_router(history.router(books, guard=guard, clock=clock))
+        app.include_router(upstreams.router(parts, connection, guard=guard, clock=clock))
+    visible = Register(connection, config, pepper=pepper, door="page")
+    seen = Books(Totals(connection), records, visible.roll)
+    site = Site(config, parts, connection, seen, visible, Sessions(connection), guard, clock)
+    app.router.routes.extend(routes(site))
     app.include_router(operations.router(parts.metrics, guard=guard, not_ready=not_ready))
     return app

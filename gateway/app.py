@@ -5,7 +5,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gateway import logs, loops, memory
 from gateway.balances import Balances
 from gateway.client import Client
 from gateway.config.model import Config
+from gateway.errors import Refused
 from gateway.grace import Grace
 from gateway.groundwork import embedded, metrics_of, pepper_of
 from gateway.health import Health
@@ -30,12 +31,14 @@ from gateway.probe.parent import Probe
 from gateway.reload import Declare, Reloads, hear
 from gateway.settler import Settler
 from gateway.store.connection import opened
+from gateway.store.drains import Drains
 from gateway.store.journal import Journal
 from gateway.store.keys import Keys
 from gateway.store.leases import Leases
 from gateway.store.limits import Limits
 from gateway.store.repeats import Repeats
 from gateway.tasks import Tasks
+from gateway.telemetry.teller import teller_of
 from gateway.web.desk import DESK, Desk
 from gateway.web.guard import SAFE
 from gateway.web.porter import Porter
@@ -92,6 +95,7 @@ class Gateway:
         self._embedded = embedded(start.config)
         self._probe = Probe()
         self._pepper = pepper_of(start.config)
+        self._teller = teller_of(start.config.telemetry)
         self.parts = self._parts(start.config)
         self.overload = Overload(
             self.metrics,
@@ -123,7 +127,9 @@ class Gateway:
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", rid), *SAFE]
+                told = [name for name, _ in message["headers"]]
+                safe = [pair for pair in SAFE if pair[0] not in told]
+                message["headers"] = [*message["headers"], (b"x-request-id", rid), *safe]
             await send(message)
 
         await self.live.api(scope, receive, tell)
@@ -162,6 +168,7 @@ class Gateway:
                 tasks=self.tasks,
                 metrics=self.metrics,
                 clock=time.monotonic,
+                told=self._teller.told if self._teller is not None else None,
             ),
             spools=spools_of(config, self.metrics),
             tasks=self.tasks,
@@ -172,6 +179,7 @@ class Gateway:
             total=config.server.timeouts.total,
             clock=time.monotonic,
             draw=random.random,
+            carried=self._teller.carried if self._teller is not None and config.telemetry.pass_on else None,
         )
 
     @asynccontextmanager
@@ -182,6 +190,9 @@ class Gateway:
         self.journal.open()
         self.tasks.spawn(self._probe.warm(), name="warm the probe")
         self.overload.start()
+        drains = Drains(self.connection, door="gateway", tell=self.parts.health.drain)
+        with suppress(Refused):  # before the first request is let in
+            await drains.follow()
         watch = loops.begin(
             self.tasks,
             self.parts.ledger,
@@ -189,6 +200,7 @@ class Gateway:
             keep_store=self._keep_store,
             trim=lambda: self.live.history.trim(),
             reload=self.reloads.next,
+            drains=drains.follow,
         )
         self.live.watch()
         try:
@@ -203,6 +215,8 @@ class Gateway:
             await self._probe.close()  # what waits to be counted is charged by its estimate now
             await self.tasks.drain(seconds=last)
             self.overload.stop()
+            if self._teller is not None:
+                await self._teller.close(last)
             await self.parts.client.close()
             await self.journal.close()
             await self.connection.close()

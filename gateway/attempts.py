@@ -7,8 +7,11 @@ from gateway.entry import Entry
 from gateway.parts import Parts
 from gateway.policy import deadlines, routing
 from gateway.policy.routing import Candidate
+from gateway.policy.tracing import HEADER
 from gateway.upload import Overlong, Sent, Unfit
-from gateway.upstreams.base import HIDDEN_ERROR, Kind, Outcome, Upstream, Verdict, judge, outgoing
+from gateway.upstreams.base import Kind, Outcome, Upstream, Verdict
+from gateway.upstreams.going import Outgoing, outgoing
+from gateway.upstreams.judging import HIDDEN_ERROR, judge
 
 ERROR_BODY = 64 * 1024
 ERROR_START = 2048
@@ -26,14 +29,13 @@ _VERDICTS = {
 async def attempted(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange | Outcome:
     """One attempt; whatever comes of it is remembered of that upstream."""
     upstream, model = candidate.upstream.name, candidate.model
-    entry.attempts += 1
-    began = parts.clock()
+    tried = entry.attempt(candidate, parts.clock())
     answer = await try_one(entry, candidate, parts)
     if isinstance(answer, Exchange):
-        parts.metrics.attempted(upstream, Verdict.SERVED, parts.clock() - began)
+        parts.metrics.attempted(upstream, Verdict.SERVED, tried.end(Verdict.SERVED, answer.status, parts.clock()))
         parts.health.note(upstream, model, SERVED, took=answer.took, audio=_audio(entry))
     else:
-        parts.metrics.attempted(upstream, answer.verdict, parts.clock() - began)
+        parts.metrics.attempted(upstream, answer.verdict, tried.end(answer.verdict, answer.status, parts.clock()))
         parts.health.note(upstream, model, answer)
     return answer
 
@@ -56,6 +58,7 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
             upstream, method=call.method, path=call.path, query=call.query, headers=call.headers, layout=layout
         )
         request.patience = patience(entry, upstream, parts)
+        tell(request, entry, parts)
         try:
             exchange = await parts.client.open(upstream, request, body if call.has_body else None)
         except (Unreachable, TimedOut) as error:
@@ -76,6 +79,12 @@ async def try_one(entry: Entry, candidate: Candidate, parts: Parts) -> Exchange 
         except (TimedOut, BrokenOff) as error:
             verdict = Verdict.TIMEOUT if isinstance(error, TimedOut) else Verdict.FAILED
             return Outcome(verdict, billed=200 <= exchange.status < 300)  # an error is not billed, whole or broken off
+
+
+def tell(request: Outgoing, entry: Entry, parts: Parts) -> None:
+    """Tell the upstream of the trace that the attempt is part of, where it is to be told."""
+    if parts.carried is not None:
+        request.headers = {**request.headers, HEADER: parts.carried(entry)}
 
 
 async def judged(exchange: Exchange, entry: Entry, parts: Parts) -> Exchange | Outcome:

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import httpx2
 
+from gateway import dialling
 from gateway.config.model import Config
 from gateway.health import Health
 from gateway.metrics import Metrics
 from gateway.relay.dial import Addresses
-from gateway.relay.requests import PORTS, Origin
 from gateway.upstreams import balance
 from gateway.upstreams.balance import Ask, Balance, Reply
 from gateway.upstreams.base import Upstream
 
-SECONDS = 10.0  # for one answer
-BYTES = 64 * 1024
-HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "audiogate"}
+BYTES = 64 * 1024  # of one answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +31,6 @@ class Seen:
 
     balance: Balance
     at: float
-
-
-class Dialling(httpx2.AsyncBaseTransport):
-    """Requests go to addresses of their host that an upstream may have, as in `relay/dial.py`, one after the other."""
-
-    def __init__(self, tls: ssl.SSLContext, addresses: Addresses, *, private: bool) -> None:
-        self._inner = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False)
-        self._addresses, self._private = addresses, private
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer. Raises OSError where no address may be dialled, httpx2.ConnectError where none answers."""
-        url, host = request.url, request.url.host
-        origin = Origin(url.scheme == "https", host, url.port or PORTS[url.scheme], self._private)
-        found = dict.fromkeys(str(info[4][0]) for info in await self._addresses.of(origin))
-        error: Exception = OSError("the name has no address")
-        for address in found:
-            request.url = url.copy_with(host=address)  # the Host header is written already
-            request.extensions = {**request.extensions, "sni_hostname": host}
-            try:
-                return await self._inner.handle_async_request(request)
-            except httpx2.ConnectError as why:
-                error = why
-        raise error
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._inner.aclose()
 
 
 class Balances:
@@ -134,8 +105,7 @@ class Balances:
     async def _ask(self, upstream: Upstream) -> Balance:
         assert self._tls is not None
         questions = balance.asking(upstream)
-        way = Dialling(self._tls, self._addresses, private=upstream.allow_private)
-        async with httpx2.AsyncClient(transport=way, trust_env=False, timeout=SECONDS) as client:
+        async with dialling.client(upstream, self._tls, self._addresses) as client:
             try:
                 ask = next(questions)
                 while True:
@@ -150,7 +120,7 @@ def for_gateway(config: Config, *, health: Health, metrics: Metrics) -> Balances
 
     def tell(name: str, gone_by: Balance) -> None:
         metrics.balance(name, gone_by.usd)
-        health.wallet(name, dry=gone_by.dry)
+        health.wallet(name, gone_by)
 
     balances = Balances(
         config.market.upstreams, tell=tell, clock=time.monotonic, draw=random.random, pace=config.server.workers
@@ -160,18 +130,9 @@ def for_gateway(config: Config, *, health: Health, metrics: Metrics) -> Balances
 
 
 async def _reply(client: httpx2.AsyncClient, ask: Ask, *, key: str | None) -> Reply:
-    """The answer, as it came; an overlong one counts as empty. Redirects are answers: a key follows none."""
-    headers = {**HEADERS, "authorization": f"Bearer {key}"} if ask.keyed else HEADERS
-    body = b""
+    """The answer, as it came; an overlong one counts as empty."""
     try:
-        async with (
-            asyncio.timeout(SECONDS),
-            client.stream("GET", ask.url, headers=headers, follow_redirects=False) as response,
-        ):
-            async for piece in response.aiter_raw():
-                body += piece
-                if len(body) > BYTES:
-                    return Reply(response.status_code)
-            return Reply(response.status_code, body)
+        got = await dialling.get(client, ask.url, key=key if ask.keyed else None, most=BYTES)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
         return Reply(0)
+    return Reply(got.status, got.body or b"")

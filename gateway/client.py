@@ -16,7 +16,8 @@ from gateway.relay.dial import Addresses, Trust, dial
 from gateway.relay.failures import BrokenOff, Nonsense, TimedOut, Unreachable, Unreached, Untrusted
 from gateway.relay.pool import Pool
 from gateway.relay.requests import Origin, framing, head, split
-from gateway.upstreams.base import Outgoing, Upstream
+from gateway.upstreams.base import Upstream
+from gateway.upstreams.going import Outgoing
 
 __all__ = (
     "BrokenOff",

@@ -9,6 +9,8 @@ from gateway.policy.keys import Caller
 from gateway.policy.limits import NOTHING, Amounts
 from gateway.policy.metering import Metered
 from gateway.policy.routing import Candidate
+from gateway.policy.steps import FIRST, STOPPED, Span, written
+from gateway.policy.tracing import Trace
 from gateway.store.limits import Told
 from gateway.upload import Upload
 from gateway.upstreams.base import Verdict
@@ -24,16 +26,36 @@ class Failed:
 
 
 @dataclass(slots=True)
-class Entry:
-    """One request, as its facts become known. `answered` and `first_byte` are monotonic.
+class Tried:
+    """An attempt, from its beginning on: where, and how it ended once it has (`status`: what the upstream answered).
 
-    `executed`: an upstream has served it, or may have, so it is charged. `step` is where it is, or where it ended.
+    `span`: its id in the request's trace, where the upstream was told of it.
+    """
+
+    candidate: Candidate
+    began: float
+    ended: float | None = None
+    verdict: str = STOPPED
+    status: int | None = None
+    span: int = 0
+
+    def end(self, verdict: Verdict, status: int | None, now: float) -> float:
+        """It has come to this; the seconds that it took."""
+        self.verdict, self.status, self.ended = verdict, status, now
+        return now - self.began
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request, as its facts become known. `answered`, `first_byte` and what is in `marks` are monotonic.
+
+    `executed`: an upstream has served it, or may have, so it is charged. `marks`: the steps that it came to, and when.
+    `trace`: whose trace it is part of, where upstreams are told of that.
     `held` is what the store reserved for it at its present candidate, `away`: the store did not answer for it.
     """
 
     call: Call
     endpoint: Endpoint = OTHER
-    step: str = "authenticate"
     caller: Caller | None = None
     candidate: Candidate | None = None
     held: Amounts = NOTHING
@@ -42,20 +64,35 @@ class Entry:
     executed: bool = False
     status: int = 0
     error: str = ""
-    attempts: int = 0
+    marks: list[tuple[str, float]] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
-    upstream_seconds: float = 0.0
     sent: int = 0
     answered: float | None = None
     first_byte: float | None = None
     upstream_request: str = ""
     upload: Upload | None = None
+    trace: Trace | None = None
     tap: Tap = field(default_factory=NoTap)
 
     @property
     def rid(self) -> str:
         """The request's id."""
         return self.call.rid
+
+    def at(self, step: str, now: float) -> None:
+        """It has come to this step."""
+        self.marks.append((step, now))
+
+    @property
+    def step(self) -> str:
+        """The step where it is, or where it ended."""
+        return self.marks[-1][0] if self.marks else FIRST
+
+    def attempt(self, candidate: Candidate, now: float) -> Tried:
+        """An attempt begins."""
+        self.tried.append(one := Tried(candidate, now))
+        return one
 
     @property
     def told(self) -> Told:
@@ -72,10 +109,27 @@ class Entry:
         """What is known of the request."""
         return self.upload.request if self.upload is not None else AudioRequest(self.endpoint)
 
-    def record(self, found: Metered, used: Amounts, paid: Amounts) -> dict[str, str | int]:
+    def steps(self, booked: float) -> str:
+        """How long its steps took, see `policy/steps.py`. `booked` is when its bill was made."""
+        assert self.answered is not None
+        attempts: list[Span] = []
+        if len(self.tried) > 1:
+            for one in self.tried:
+                ended = self.answered if one.ended is None else one.ended
+                attempts.append(Span(one.candidate.upstream.name, one.verdict, one.began, ended))
+        return written(
+            self.call.started,
+            self.marks,
+            self.answered,
+            attempts=attempts,
+            booked=booked if self.admitted else None,
+        )
+
+    def record(self, found: Metered, used: Amounts, paid: Amounts, *, booked: float) -> dict[str, str | int]:
         """What is kept of the request, in the log and in the store.
 
-        `used` is what its caller is charged, `paid` what the operator pays for the attempt that served it.
+        `used` is what its caller is charged, `paid` what the operator pays for the attempt that served it; `booked` is
+        when that was known.
         """
         request, caller, candidate = self.request, self.caller, self.candidate
         assert self.answered is not None
@@ -95,7 +149,7 @@ class Entry:
             "model_sent": candidate.model if candidate is not None else "",
             "upstream": self.upstream,
             "upstream_request": self.upstream_request,
-            "attempts": self.attempts,
+            "attempts": len(self.tried),
             "audio_ms": used.ms,
             "characters": used.characters,
             "input_tokens": found.usage.input_tokens,
@@ -109,4 +163,5 @@ class Entry:
             "bytes_out": self.sent,
             "latency_ms": round((self.answered - self.call.started) * 1000),
             "first_byte_ms": round((self.first_byte - self.call.started) * 1000) if self.first_byte is not None else -1,
+            "steps_ms": self.steps(booked),
         }

@@ -10,7 +10,8 @@ from gateway.relay.connection import Connection
 from gateway.relay.failures import BrokenOff, Unreachable
 from gateway.relay.pool import Pool
 from gateway.relay.requests import LAST_CHUNK, chunk
-from gateway.upstreams.base import Outgoing, Upstream
+from gateway.upstreams.base import Upstream
+from gateway.upstreams.going import Outgoing
 
 TURN = 512 * 1024  # bytes
 AT_ONCE = 64 * 1024  # bytes of a body that is sent before its answer is looked for

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from gateway.audio.usage import Usage
@@ -30,7 +30,7 @@ OVER = {"revoked": "revoked_key", "expired": "expired_key", "gone": "revoked_key
 class Ledger:
     """Opens and closes the entries of a process. `clock` gives monotonic seconds.
 
-    `expiry`: what becomes of requests whose gateway died.
+    `expiry`: what becomes of requests whose gateway died. `told` hears of each request once its bill is written.
     """
 
     def __init__(
@@ -43,7 +43,9 @@ class Ledger:
         tasks: Tasks,
         metrics: Metrics,
         clock: Callable[[], float],
+        told: Callable[[Entry, Mapping[str, str | int]], None] | None = None,
     ) -> None:
+        self._told = told
         self._settler, self._leases, self._probe, self._expiry = settler, leases, probe, expiry
         self._tasks, self._metrics, self._clock = tasks, metrics, clock
         self._held: dict[str, Entry] = {}
@@ -137,10 +139,12 @@ class Ledger:
             if entry.upload is not None:
                 entry.upload.close()
         used = charged(paid, entry.held, exact=entry.caller is not None and entry.caller.exact)
-        record = entry.record(found, used, paid)
+        record = entry.record(found, used, paid, booked=self._clock())
         self._report(entry, found, used)
         line = json.dumps(record)
         requests.note(record, line)
+        if self._told is not None:
+            self._told(entry, record)
         if entry.admitted:
             self._owed.append(_settlement(entry, used, paid, usage=found.usage, record=line))
             if not self._settling:

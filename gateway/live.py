@@ -15,6 +15,7 @@ from gateway.reload import moved
 from gateway.spool import Spools
 from gateway.store.connection import Connection
 from gateway.store.history import History
+from gateway.upstreams.balance import Balance
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -55,9 +56,12 @@ class Live:
             parts.spools = spools_of(config, parts.metrics)
         self.history, self.api = self._served()
         if _wallets(config) != _wallets(old):
-            for name in self.balances.names:
+            watched = self.balances.names
+            for name in watched:
                 parts.metrics.balance(name, None)
             self.balances = for_gateway(config, health=parts.health, metrics=parts.metrics)
+            for name in set(watched).difference(self.balances.names):  # nobody would tell that it is dry no more
+                parts.health.wallet(name, Balance())
             self.watch()
 
     def watch(self) -> None:

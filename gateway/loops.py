@@ -23,8 +23,9 @@ def begin(
     keep_store: Work,
     trim: Work,
     reload: Work,
+    drains: Work,
 ) -> list[asyncio.Task[None]]:
-    """Begin with all of it, in the background. `reload` waits by itself until there is something to do."""
+    """Begin with all of it, in the background. `reload` waits by itself for a moment."""
 
     async def tell() -> None:
         report()
@@ -37,6 +38,7 @@ def begin(
         tasks.repeat(REAP_SECONDS, ledger.reap, name="watch the dead"),
         tasks.repeat(TRIM_SECONDS, trim, name="watch the records"),
         tasks.repeat(0, reload, name="watch the file"),
+        tasks.repeat(WATCH_SECONDS, drains, name="watch the drains"),
     ]
 
 

@@ -27,10 +27,9 @@ class Metrics:
     """The instruments of one process. `folder` is shared by the workers, None with a single one."""
 
     def __init__(self, *, models: Collection[str], teams: Collection[str], folder: Path | None = None) -> None:
-        self.follow(models=models, teams=teams)
         self.serving = 0  # requests that this process has begun and not answered
         self.quickest = inf  # seconds of our own until one was let in, since somebody looked last
-        self._folder = folder
+        self._folder, self._tightest = folder, dict[str, str]()  # the window that each team has least left in
         self.registry = CollectorRegistry(auto_describe=True)
         tallies = Tallies(self.registry, at_once=folder is not None)
         self._sum, self._spread = cache(tallies.sum), cache(tallies.spread)
@@ -38,6 +37,7 @@ class Metrics:
         self._amounts()
         self._upstreams()
         self._machine()
+        self.follow(models=models, teams=teams)
 
     def follow(
         self, *, models: Collection[str], teams: Collection[str], upstreams: Collection[str] | None = None
@@ -49,6 +49,7 @@ class Metrics:
         self._models = frozenset(models)
         self._teams = frozenset(sorted(teams)[:MAX_TEAMS])
         self._upstream_names = None if upstreams is None else frozenset(upstreams)
+        self.applied.set_to_current_time()
 
     # -- what the rooms report
 
@@ -75,7 +76,11 @@ class Metrics:
         self.quickest = min(self.quickest, seconds)
         self._spread(self.overhead).observe(seconds)
         if window:
-            self._sum(self.remaining, self._team(team), window).set(remaining)
+            name = self._team(team)
+            if (before := self._tightest.get(name, window)) != window:  # what is left there is told no more
+                self._sum(self.remaining, name, before).set(nan)
+            self._tightest[name] = window
+            self._sum(self.remaining, name, window).set(remaining)
 
     def used(self, labels: Mapping[str, str], *, seconds: float, characters: int, micro_usd: int, source: str) -> None:
         """A request was charged. `source` says where its audio seconds were taken from."""
@@ -90,13 +95,20 @@ class Metrics:
         self._sum(self.bytes, "in").inc(received)
         self._sum(self.bytes, "out").inc(sent)
 
-    def attempted(self, upstream: str, outcome: str, seconds: float) -> None:
-        """An upstream was tried."""
+    def attempted(self, upstream: str, outcome: str, seconds: float, *, took: float = 0, audio: float = 0) -> None:
+        """An upstream was tried. It `took` so many seconds of them for so many of `audio`, where both are known."""
         self._spread(self.attempts, upstream, outcome).observe(seconds)
+        if took and audio:
+            self._sum(self.work, upstream).inc(took)
+            self._sum(self.heard, upstream).inc(audio)
 
     def switched(self, reason: str) -> None:
         """A request went on to another upstream."""
         self.retries.labels(reason=reason).inc()
+
+    def gave_up(self) -> None:
+        """A request was not tried again: the budget for retries is used up."""
+        self.given_up.inc()
 
     def rejected(self, team: str, kind: str) -> None:
         """A request was refused by a limit."""
@@ -114,10 +126,17 @@ class Metrics:
         """A caller went away during `phase` (a step's name)."""
         self.aborts.labels(phase=phase).inc()
 
-    def upstream_state(self, upstream: str, *, resting: bool, dry: bool = False) -> None:
-        """Whether an upstream is passed over for now: it rests after failures, or its wallet is dry."""
+    def reloaded(self, result: str) -> None:
+        """The configuration file was read again and is `applied`, or `refused` for its mistakes."""
+        self.reloads.labels(result=result).inc()
+
+    def upstream_state(self, upstream: str, *, resting: bool, dry: bool = False, drained: bool = False) -> None:
+        """Whether an upstream is passed over for now: it rests after failures, its wallet is dry, or it is drained."""
         self.up.labels(upstream=upstream).set(0 if resting or dry else 1)
         self.ejected.labels(upstream=upstream).set(1 if resting else 0)
+        self.drained.labels(upstream=upstream).set(1 if drained else 0)
+        for seconds in (self.work, self.heard):  # from 0 on, lest the first ones are not seen to be more
+            self._sum(seconds, upstream)
 
     def balance(self, upstream: str, usd: Decimal | None) -> None:
         """What is left of our money at an upstream, None while that is not known."""
@@ -168,11 +187,7 @@ class Metrics:
         self.metered = self._counter("metered", "Requests charged, by where their amount was taken from.", "source")
         self.rejections = self._counter("quota_rejections", "Requests refused by a limit.", "team", "kind")
         self.remaining = self._gauge(
-            "quota_remaining_ratio",
-            "What is left of a team's limits in the window that is used up furthest, 0 to 1.",
-            "team",
-            "window",
-            mode="recent",
+            "quota_remaining_ratio", "What is left of a team's tightest limit.", "team", "window", mode="recent"
         )
         self._held = self._gauge("reservations_held", "Reservations that are not settled yet.")
         self.held = self._sum(self._held)
@@ -183,19 +198,15 @@ class Metrics:
         self.unexported = self._gauge("usage_unexported", "Records that are not exported yet.", mode="recent")
 
     def _upstreams(self) -> None:
-        self.attempts = self._histogram(
-            "upstream_request_duration_seconds", "Attempts, from dialling to their end.", "upstream", "outcome"
-        )
-        self.up = self._gauge(
-            "upstream_up", "1 while an upstream is used, 0 while it rests or is dry.", "upstream", mode="min"
-        )
-        self.ejected = self._gauge(
-            "upstream_ejected", "1 while an upstream rests after failures.", "upstream", mode="max"
-        )
-        self.balance_usd = self._gauge(
-            "upstream_balance_usd", "US dollars left at an upstream, NaN if unknown.", "upstream", mode="recent"
-        )
+        self.attempts = self._histogram("upstream_request_duration_seconds", "Attempts.", "upstream", "outcome")
+        self.work = self._counter("upstream_work_seconds", "Seconds that audio took at an upstream.", "upstream")
+        self.heard = self._counter("upstream_audio_seconds", "Seconds of the audio that took them.", "upstream")
+        self.up = self._gauge("upstream_up", "1 while it is used, 0 while it rests or is dry.", "upstream", mode="min")
+        self.ejected = self._gauge("upstream_ejected", "1 while it rests after failures.", "upstream", mode="max")
+        self.drained = self._gauge("upstream_drained", "1 while it is out of use.", "upstream", mode="max")
+        self.balance_usd = self._gauge("upstream_balance_usd", "US dollars left, or NaN.", "upstream", mode="recent")
         self.retries = self._counter("retries", "Requests that went on to another upstream, by reason.", "reason")
+        self.given_up = self._counter("retry_budget_exhausted", "Requests not tried again: the budget is used up.")
 
     def _machine(self) -> None:
         self.store_latency = self._histogram(
@@ -208,6 +219,10 @@ class Metrics:
         self.sheds = self._counter("shed", "Requests refused because there is too much to do, by sign.", "signal")
         for signal in get_args(Signal):
             self._sum(self.sheds, signal)
+        self.applied = self._gauge("config_applied_timestamp_seconds", "When the file came to count.", mode="min")
+        self.reloads = self._counter("config_reloads", "Times that the file was read again, by result.", "result")
+        for result in ("applied", "refused"):
+            self.reloads.labels(result=result)
         self.lost_lines = self._counter("log_lines_lost", "Lines that standard output did not take.")
         self.build = self._gauge("build_info", "Always 1; the label tells the version.", "version", mode="max")
         self.build.labels(version=__version__).set(1)

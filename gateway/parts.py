@@ -27,7 +27,7 @@ from gateway.upstreams.base import Outcome, Verdict
 class Parts:
     """What serving needs of the world. Market, spools and the largest body are others once the file is read again.
 
-    `total`: seconds that a request may take.
+    `total`: seconds that a request may take. `carried`: the header `traceparent` of an attempt; None: there is none.
     """
 
     market: Market
@@ -47,6 +47,7 @@ class Parts:
     total: float
     clock: Callable[[], float]
     draw: Callable[[], float]
+    carried: Callable[[Entry], str] | None = None
 
 
 class AnyReply(Protocol):

@@ -26,7 +26,8 @@ from gateway.policy.routing import Candidate
 from gateway.store.limits import Admission
 from gateway.tasks import checkpoint, to_the_end
 from gateway.upload import Upload
-from gateway.upstreams.base import RETURNED, Outcome, Verdict
+from gateway.upstreams.base import Outcome, Verdict
+from gateway.upstreams.going import RETURNED
 
 LIMITS = frozenset({"rate_limit", "quota", "over_limit"})
 
@@ -37,9 +38,8 @@ async def serve(call: Call, parts: Parts) -> Reply:
     try:
         entry.endpoint = endpoint_for(call.method, call.path)
         presented, entry.caller = await authenticate(call, parts)
-        entry.step = "receive"
+        entry.at("receive", parts.clock())
         entry.upload = upload = await receive(entry, (presented, entry.caller), parts)
-        entry.step = "admit"
         plan, admitted = await admission.admit(entry, upload, (presented, entry.caller), parts)
         await checkpoint()
         parts.metrics.admitted(
@@ -48,15 +48,15 @@ async def serve(call: Call, parts: Parts) -> Reply:
             window=admitted.team_window,
             remaining=admitted.team_remaining,
         )
-        entry.step = "attempt"
+        entry.at("attempt", parts.clock())
         upload.fill(call.pour)
         exchange = await attempt(entry, plan, parts)
-        entry.step = "relay"
+        entry.at("relay", parts.clock())
         return relay(entry, exchange, admitted, parts)
     except BaseException as error:
         if isinstance(error, Refused) and error.name in LIMITS and entry.caller is not None:
             parts.metrics.rejected(entry.caller.team, error.name)
-        if isinstance(error, Refused) and entry.endpoint.reader == "form" and entry.attempts:
+        if isinstance(error, Refused) and entry.endpoint.reader == "form" and entry.tried:
             # Every upstream was tried; and an SDK (openai-node 4) that sends a form again sends it empty, and hangs.
             error.headers = {"x-should-retry": "false", **error.headers}
         if isinstance(error, Refused):
@@ -121,6 +121,7 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
         left = [candidate for candidate in left if routing.fits(candidate.upstream, upload.request)]
         if outcome.verdict is Verdict.UNFIT and not left:
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
+        left = routing.undrained(left, parts.health.outlook)
         follows = retry.follow(outcomes, others=bool(left), timeouts=entry.candidate.upstream.retry_timeouts)
         if follows is Next.END or (retry.costly(outcome) and not parts.budget.retry(parts.clock())):
             raise retry.answer(outcomes)
@@ -134,7 +135,7 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
 
 
 async def aside(entry: Entry, left: list[Candidate], parts: Parts) -> None:
-    """Others came first: to one of those that are left. Raises Refused (503) where all are full."""
+    """Others came first, or it was drained: to one of those that are left. Raises Refused (503) where none takes it."""
     assert entry.candidate is not None
     while left:
         if not await to_the_end(admission.move(entry, left, parts)):
@@ -142,8 +143,9 @@ async def aside(entry: Entry, left: list[Candidate], parts: Parts) -> None:
         left.remove(entry.candidate)
         if parts.health.begin(entry.candidate):
             return
-    if parts.health.outlook(entry.candidate).full:
-        raise refuse("overloaded", retry_after=1, wait="1s")
+    known = parts.health.outlook(entry.candidate)
+    if known.full or known.drained:
+        raise routing.closed([known])
 
 
 def relay(entry: Entry, exchange: Exchange, admitted: Admission, parts: Parts) -> Reply:

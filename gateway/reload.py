@@ -1,4 +1,4 @@
-"""The configuration file is read again while the gateway serves: SIGHUP asks for it.
+"""The configuration file is read again while the gateway serves: once it is another one, or when SIGHUP asks for it.
 
 What is wrong with the file is logged and nothing changes. Else its keys, teams and limits are brought into the store,
 as at the start and by one process alone; then everybody goes by it from the next request on. Requests that were let in
@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,13 +22,14 @@ from pathlib import Path
 from gateway.config.load import environment, load
 from gateway.config.model import Config
 from gateway.config.problem import ConfigError
+from gateway.config.sight import Watch, sight
 from gateway.errors import Refused, SetupError
 from gateway.store.roll import Roll
 from gateway.upstreams.base import Upstream
 
 log = logging.getLogger("audiogate")
-AGAIN_SECONDS = 0.5
-LIVE = frozenset({"admin_token", "metrics_token"})  # of the section `server`
+AGAIN_SECONDS, LOOK_SECONDS = 0.5, 1.0
+LIVE = frozenset({"admin_token", "token_file", "metrics_token"})  # of the section `server`
 Declare = Callable[[Config], Awaitable[object]]
 
 
@@ -43,10 +45,14 @@ def read_again(now: Config, *, remarks: bool = True) -> Config | None:
             log.error("%s", line)
         log.error("%s was read again and cannot be used; nothing is changed", now.file)
         return None
+    if found.sight is not None and found.sight.moved:
+        log.warning("%s is being written; it is read again once it is left alone", now.file)
+        return None
     if remarks:
         _remark(now, found)
-    live = {name: getattr(found.server, name) for name in LIVE}
-    return replace(found, server=replace(now.server, **live), store=now.store)
+    kept = now.server if now.server.token_file and not found.server.admin_token else found.server
+    live = {name: getattr(found.server if name == "metrics_token" else kept, name) for name in LIVE}
+    return replace(found, server=replace(now.server, **live), store=now.store, telemetry=now.telemetry)
 
 
 def moved(old: Collection[Upstream], new: Collection[Upstream]) -> frozenset[str]:
@@ -68,15 +74,36 @@ async def refuse_taken(roll: Roll, config: Config) -> None:
             raise SetupError(f"keys.{key}: a key of this name was made by hand; choose another in the file.")
 
 
+class Looks:
+    """Looks at the file now and then, for who reads it for all processes. `clock` gives monotonic seconds."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float]) -> None:
+        self._watch = None if config.sight is None else Watch(config.sight)
+        self._clock, self._due = clock, clock() + LOOK_SECONDS
+
+    def changed(self) -> bool:
+        """Whether it is time to read the file again. Looks once in LOOK_SECONDS, however often it is called."""
+        if self._watch is None or (now := self._clock()) < self._due:
+            return False
+        self._due = now + LOOK_SECONDS
+        return self._watch.changed()
+
+    def note(self) -> None:
+        """The file is going to be read as it is now, whoever asked for it."""
+        if self._watch is not None:
+            self._watch.read = sight(self._watch.read.files[0])
+
+
 class Reloads:
     """One process's part of it. `now` tells what counts, `follow` is told what counts from now on.
 
     `declare` brings a configuration into the store and raises Refused while that is away; None where another process
-    does so.
+    does so, and looks at the file.
     """
 
     def __init__(self, *, now: Callable[[], Config], declare: Declare | None, follow: Callable[[Config], None]) -> None:
         self._now, self._declare, self._follow = now, declare, follow
+        self._looks = None if declare is None else Looks(now(), clock=time.monotonic)
         self._asked = asyncio.Event()
         self._waits: Config | None = None  # for the store
 
@@ -85,13 +112,20 @@ class Reloads:
         self._asked.set()
 
     async def next(self) -> None:
-        """Wait until it is asked for, and do it. To be called again and again."""
-        await self._asked.wait()
+        """Wait a moment, and read the file if there is a reason. To be called again and again."""
+        if not await self._due(LOOK_SECONDS):
+            return
         self._asked.clear()
-        config = await asyncio.to_thread(read_again, self._now(), remarks=self._declare is not None)
+        config = await asyncio.to_thread(self._read)
         while config is not None and not await self.apply(config):
-            if await self._asked_within(AGAIN_SECONDS):
-                return  # the file counts as it is now
+            if await self._due(AGAIN_SECONDS):
+                self.ask()  # the file counts as it is now
+                return
+
+    def _read(self) -> Config | None:
+        if self._looks is not None:
+            self._looks.note()
+        return read_again(self._now(), remarks=self._looks is not None)
 
     async def apply(self, config: Config) -> bool:
         """Go by this configuration, or log why not. False: the store is away, it has to be tried again."""
@@ -113,12 +147,13 @@ class Reloads:
             log.info("%s was read again and counts from the next request on", config.file)
         return True
 
-    async def _asked_within(self, seconds: float) -> bool:
+    async def _due(self, seconds: float) -> bool:
+        """Whether it is asked for within so many seconds, or the file has changed by then."""
         try:
             async with asyncio.timeout(seconds):
                 await self._asked.wait()
         except TimeoutError:
-            return False
+            return self._looks is not None and await asyncio.to_thread(self._looks.changed)
         return True
 
 
@@ -161,7 +196,7 @@ def _remark(now: Config, found: Config) -> None:
 
 def _fixed(now: Config, found: Config) -> Iterator[str]:
     """What has changed in the file and takes a restart, by its dotted path."""
-    for section in ("server", "store"):
+    for section in ("server", "store", "telemetry"):
         old, new = getattr(now, section), getattr(found, section)
         for one in fields(old):
             if one.name not in LIVE and getattr(old, one.name) != getattr(new, one.name):

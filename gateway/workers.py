@@ -21,7 +21,7 @@ from uvicorn.config import STARTUP_FAILURE
 from gateway.app import Start
 from gateway.config.model import Config
 from gateway.errors import SetupError
-from gateway.reload import Reloads, heard, hung_up, read_again
+from gateway.reload import Looks, Reloads, heard, hung_up, read_again
 from gateway.serving import HURRIED_SECONDS, serving
 
 log = logging.getLogger("audiogate")
@@ -42,11 +42,12 @@ class Worker:
 
 
 class Workers:
-    """The parent. At SIGHUP workers read their file again; one that dies is replaced."""
+    """The parent. Workers read their file again when it has changed, or at SIGHUP; one that dies is replaced."""
 
     def __init__(self, start: Start, listener: socket.socket) -> None:
         self._start, self._listener = start, listener
         self._reloads = Reloads(now=lambda: self._start.config, declare=start.declare, follow=self._pass_on)
+        self._looks = Looks(start.config, clock=time.monotonic)
         self._wanted: Config | None = None
         self._workers: list[Worker] = []
         self._told = 0
@@ -96,9 +97,11 @@ class Workers:
         return Worker(process, ours)
 
     def _reload(self) -> None:
-        if heard():
-            if hung_up(terminal=self._start.terminal):
-                self._told += 1
+        asked = heard()
+        if asked and hung_up(terminal=self._start.terminal):
+            self._told += 1
+        if asked or self._looks.changed():
+            self._looks.note()
             self._wanted = read_again(self._start.config)
         if self._wanted is not None and asyncio.run(self._reloads.apply(self._wanted)):
             self._wanted = None

@@ -128,7 +128,7 @@ async def test_an_answer_of_just_the_bound_is_read() -> None:
 async def test_an_upstream_that_never_ends_its_answer_is_given_up_and_hinders_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.balances.SECONDS", 0.2)
+    monkeypatch.setattr("gateway.dialling.SECONDS", 0.2)
     never = asyncio.Event()
     async with stub() as one, stub() as two, stub() as three:
         with_wallet(one).pages[TOKEN] = Answer(hold=never)
@@ -143,7 +143,7 @@ async def test_an_upstream_that_never_ends_its_answer_is_given_up_and_hinders_no
 
 
 async def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.balances.SECONDS", 0.2)
+    monkeypatch.setattr("gateway.dialling.SECONDS", 0.2)
     gone = asyncio.Event()
 
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -268,8 +268,8 @@ def test_a_dry_wallet_goes_last_and_an_empty_pocket_is_looked_into(caplog: pytes
     health.exhausted = exhausted.append
     clock.now += RESTS[Verdict.EXHAUSTED]
     assert health.unhealthy() == frozenset()
-    health.wallet("a", dry=True)
-    health.wallet("a", dry=True)
+    health.wallet("a", Balance(dry=True))
+    health.wallet("a", Balance(dry=True))
     assert health.unhealthy() == {"a"}
     text = metrics.render().decode()
     assert 'audiogate_upstream_up{upstream="a"} 0.0' in text
@@ -279,8 +279,8 @@ def test_a_dry_wallet_goes_last_and_an_empty_pocket_is_looked_into(caplog: pytes
         health.note("b", "m", Outcome(verdict))
     assert health.unhealthy() == {"a", "b"}
     assert exhausted == ["b"]
-    health.wallet("a", dry=False)
-    health.wallet("a", dry=False)
+    health.wallet("a", Balance(dry=False))
+    health.wallet("a", Balance(dry=False))
     assert health.unhealthy() == {"b"}
     assert [record.getMessage() for record in caplog.records] == [
         "our wallet at upstream a is dry: it goes last",

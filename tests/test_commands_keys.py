@@ -110,6 +110,12 @@ def test_teams_are_made_listed_shown_and_limited(folder: Path) -> None:
     assert re.search(r"^time zone: +Asia/Shanghai$", said(folder, "teams", "show", "blue").stdout, re.MULTILINE)
     assert re.search(r"^time zone: +UTC$", said(folder, "teams", "show", "red").stdout, re.MULTILINE)
     said(folder, "keys", "create", "bob", "--team", "red")
+    assert "Nothing is limited." in said(folder, "keys", "show", "bob").stdout
+    said(folder, "teams", "limit", "red", "--limit", "usd/day=2")
+    shown = said(folder, "keys", "show", "bob").stdout
+    assert "The key itself is not limited." in shown
+    assert "What its team 'red' may use" in shown
+    assert "usd/day=2" in shown
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_every_command_of_the_build_is_one_that_runs(folder: Path) -> None:
     """What the network would bring is taken from the environment of the tests, by the same lock and flags."""
     for sources, into in copies():
         for source in sources:
-            target = folder / "etc" if into.startswith("/") else folder
+            target = folder / ("etc" if into.startswith("/") else into if into.endswith("/") else "")
             target.mkdir(exist_ok=True)
             if (ROOT / source).is_dir():
                 shutil.copytree(ROOT / source, target / source, ignore=shutil.ignore_patterns("__pycache__"))
@@ -128,12 +128,14 @@ def _moved(word: str, folder: Path) -> str:
 
 def _is_whole(folder: Path) -> None:
     (wheel,) = (folder / "wheels").glob("audiogate-*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    packed = zipfile.ZipFile(wheel)
+    names = set(packed.namelist())
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "gateway").rglob("*") if path.is_file()}
     missing = {name for name in ours if "__pycache__" not in name and not name.endswith(".pyc")} - names
     assert missing == set()
     assert any(name.endswith(".lua") for name in names)
     assert "gateway/demo/sample.wav" in names
+    assert packed.read("gateway/config/gateway.yaml") == (ROOT / "config/gateway.yaml").read_bytes()  # for `init`
     assert not [name for name in names if name.startswith(("tests", "config"))]
     told = "import gateway, pathlib; print(pathlib.Path(gateway.__file__).parent)"
     done = subprocess.run(
@@ -145,7 +147,7 @@ def _is_whole(folder: Path) -> None:
 
 def _image(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     """The image's own command and environment, its places moved into the folder."""
-    (target,) = [into for sources, into in copies() if "config/gateway.yaml" in sources]
+    (target,) = [into for sources, into in copies() if "config/gateway.yaml" in sources and into.startswith("/")]
     etc = folder / "etc"
     etc.mkdir()
     shipped = (ROOT / "config/gateway.yaml").read_text()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -245,3 +246,57 @@ def test_teams_beyond_the_bound_share_one_label() -> None:
     found = re.findall(pattern, metrics.render().decode(), re.MULTILINE)
     assert len(found) == 2 * (MAX_TEAMS + 2)
     assert [value for team, value in found if team == "other"] == ["51.0", "51.0"]
+
+
+def values(metrics: Metrics, name: str) -> dict[str, str]:
+    """A family of one label, as it is rendered."""
+    return dict(
+        re.findall(rf'^audiogate_{name}\{{.*?(?:window|upstream|result)="(\w*)"\}} (\S+)$', _text(metrics), re.M)
+    )
+
+
+def _text(metrics: Metrics) -> str:
+    return metrics.render().decode()
+
+
+def test_only_the_window_that_a_team_has_least_left_in_is_told() -> None:
+    metrics = Metrics(models=(), teams=("default",))
+    for window, left in (("day", 0.05), ("day", 0.04), ("", 1.0), ("month", 0.3)):
+        metrics.admitted("default", seconds=0.001, window=window, remaining=left)
+    assert values(metrics, "quota_remaining_ratio") == {"day": "NaN", "month": "0.3"}
+    metrics.admitted("default", seconds=0.001, window="day", remaining=0.2)
+    assert values(metrics, "quota_remaining_ratio") == {"day": "0.2", "month": "NaN"}
+
+
+def test_the_work_of_an_upstream_counts_with_its_audio_where_both_are_known() -> None:
+    metrics = Metrics(models=(), teams=())
+    metrics.upstream_state("a", resting=False)
+    assert values(metrics, "upstream_work_seconds_total") == {"a": "0.0"}
+    metrics.attempted("a", "served", 9.0, took=3.0, audio=60.0)
+    metrics.attempted("a", "served", 9.0, took=3.0)  # nobody knows how long the audio is
+    metrics.attempted("a", "served", 9.0, audio=60.0)  # the answer began before the upload had ended
+    metrics.attempted("a", "failed", 9.0)
+    assert values(metrics, "upstream_work_seconds_total") == {"a": "3.0"}
+    assert values(metrics, "upstream_audio_seconds_total") == {"a": "60.0"}
+    assert 'audiogate_upstream_request_duration_seconds_count{outcome="served",upstream="a"} 3.0' in _text(metrics)
+
+
+def test_a_file_that_is_read_again_is_counted_and_its_time_is_told() -> None:
+    before = time.time()
+    metrics = Metrics(models=(), teams=())
+    assert values(metrics, "config_reloads_total") == {"applied": "0.0", "refused": "0.0"}
+    metrics.applied.set(1)
+    metrics.reloaded("refused")
+    assert "audiogate_config_applied_timestamp_seconds 1.0" in _text(metrics)
+    metrics.follow(models=(), teams=())
+    metrics.reloaded("applied")
+    assert values(metrics, "config_reloads_total") == {"applied": "1.0", "refused": "1.0"}
+    ((told,),) = [re.findall(r"^audiogate_config_applied_timestamp_seconds (\S+)$", _text(metrics), re.M)]
+    assert before <= float(told) <= time.time()
+
+
+def test_a_request_that_is_not_tried_again_is_counted() -> None:
+    metrics = Metrics(models=(), teams=())
+    assert "audiogate_retry_budget_exhausted_total 0.0" in _text(metrics)
+    metrics.gave_up()
+    assert "audiogate_retry_budget_exhausted_total 1.0" in _text(metrics)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -14,10 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.config.load import load
 from gateway.config.model import Config, Key, Server, Team, Uploads
+from gateway.errors import refuse
 from gateway.groundwork import declare
 from gateway.policy.limits import Limit
 from gateway.policy.pricing import Price
-from gateway.reload import Reloads, moved, read_again
+from gateway.reload import Looks, Reloads, moved, read_again
 from gateway.store.register import Register
 from tests.aggregator import with_wallet
 from tests.media import make
@@ -380,6 +381,74 @@ async def test_asking_reads_the_file_once_however_often_and_brings_it_to_the_sto
     assert record["upstream"] == "c"
     assert await _said(caplog, "counts once the store answers") == 1
     assert await _said(caplog, "counts from the next request on") == 1
+
+
+async def test_a_file_that_has_changed_is_read_once_good_or_bad_and_while_it_waits_for_the_store(
+    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOOK_SECONDS", "AGAIN_SECONDS"):
+        monkeypatch.setattr(f"gateway.reload.{name}", 0.002)
+    caplog.set_level(logging.INFO)
+    live = [load(written(data, "http://a"), {})]
+    away, tries = False, [0]
+
+    async def bring(_: Config) -> None:
+        tries[0] += 1
+        if away:
+            raise refuse("store_down")
+
+    def follow(config: Config) -> None:
+        live.append(config)
+
+    async def tried() -> int:
+        return tries[0]
+
+    task = asyncio.ensure_future(_repeat(Reloads(now=lambda: live[-1], declare=bring, follow=follow)))
+    written(data, "http://bb")
+    await until(lambda: _said(caplog, "counts from the next request on"), bool)
+    written(data, "ftp://ccc")
+    await until(lambda: _said(caplog, "nothing is changed"), bool)
+    away, before = True, tries[0]
+    written(data, "http://dddd")
+    await until(tried, lambda count: count >= before + 3)
+    written(data, "http://eeeee")
+    await until(tried, lambda count: count >= before + 20)
+    away = False
+    await until(lambda: _said(caplog, "counts from the next request on"), lambda count: count == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [config.market.upstreams[0].base_url[7:] for config in live] == ["a", "bb", "eeeee"]
+    assert await _said(caplog, "nothing is changed") == 1
+
+
+def test_a_file_that_is_written_while_it_is_read_is_not_used(
+    data: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = load(written(data, "http://a"), {})
+
+    def slowly(path: Path, environ: Mapping[str, str]) -> Config:
+        found = load(path, environ)
+        written(data, "http://bb")
+        return found
+
+    monkeypatch.setattr("gateway.reload.load", slowly)
+    assert read_again(now) is None
+    assert "is being written; it is read again once it is left alone" in caplog.text
+
+
+def test_the_file_is_looked_at_once_a_second_however_often_somebody_asks(data: Path) -> None:
+    seconds = [0.0]
+    looks = Looks(load(written(data, "http://a"), {}), clock=lambda: seconds[0])
+    written(data, "http://bb")
+    found = []
+    for now in (0.1, 0.9, 1.0, 1.1, 1.9, 2.0, 3.0):
+        seconds[0] = now
+        found.append(looks.changed())
+    assert found == [False] * 5 + [True, False]
+    nowhere = Looks(configured(data), clock=lambda: seconds[0])
+    seconds[0] = 9.0
+    nowhere.note()
+    assert nowhere.changed() is False
 
 
 async def _repeat(reloads: Reloads) -> None:

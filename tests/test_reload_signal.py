@@ -265,6 +265,22 @@ async def test_no_request_is_lost_while_the_file_is_read_again_and_again(
     assert {line["cost_micro_usd"] for line in records(one)} >= {10_000, 60_000}
 
 
+async def test_a_file_that_is_put_in_the_place_of_the_old_one_is_read_though_nobody_asks(
+    folder: Path, upstream: Stub, workers: int
+) -> None:
+    file = File(folder, workers, upstream)
+    async with file.launched() as one, one.client() as client:
+        shown, file.path = file.path, folder / "next.yaml"
+        file.write(price="0.06")
+        file.path.replace(shown)
+        await until(lambda: one.said.count(DONE) == (1 if workers == 1 else 3), else_tell=lambda: one.said)
+        assert (await transcribe(client)).status_code == 200
+        await until(lambda: len(records(one)) == 1)
+        assert records(one)[0]["cost_micro_usd"] == 60_000
+        assert await one.stopped() == 0
+    assert "Traceback" not in one.said
+
+
 async def test_a_signal_that_comes_while_it_starts_is_not_lost(folder: Path, upstream: Stub, workers: int) -> None:
     file = File(folder, workers, upstream)
     one = file.started()
@@ -287,7 +303,7 @@ async def test_a_worker_that_is_started_later_goes_by_the_file_as_it_was_read_la
     file = File(folder, 2, upstream)
     async with file.launched() as one, one.client() as client:
         await file.reload(one, price="0.06")
-        file.path.write_text("nobody has asked for this one to be read")
+        file.path.write_text("nobody can read this one")
         for pid in workers_of(one):
             os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(20):

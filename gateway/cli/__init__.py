@@ -8,7 +8,22 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import check, demo, export, keys, requests, serve, teams, upstreams, usage
+from gateway.cli import (
+    check,
+    completion,
+    config,
+    demo,
+    doctor,
+    export,
+    import_,
+    init,
+    keys,
+    requests,
+    serve,
+    teams,
+    upstreams,
+    usage,
+)
 from gateway.errors import Refused, SetupError
 
 app = typer.Typer(
@@ -18,7 +33,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (serve, check, keys, teams, upstreams, usage, requests, export, demo):
+for verb in (
+    init,
+    serve,
+    check,
+    doctor,
+    keys,
+    teams,
+    upstreams,
+    usage,
+    requests,
+    export,
+    import_,
+    demo,
+    config,
+    completion,
+):
     verb.add_to(app)
 
 

@@ -14,7 +14,7 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     port: Annotated[int | None, typer.Option(help="Listen here; else on 8080, or any free port.")] = None,
-    once: Annotated[bool, typer.Option(help="Try everything, then stop.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Try everything, then stop.")] = False,
 ) -> None:
     """Start a gateway with a store and real speech engines, use it once, and keep serving.
 

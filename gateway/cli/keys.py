@@ -18,6 +18,7 @@ from gateway.cli.terms import (
     limits_word,
     names_word,
     print_facts,
+    print_standing,
     print_table,
     read_limits,
     registered,
@@ -88,13 +89,14 @@ def list_keys(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> N
 
 
 def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show a key and where its limits stand."""
+    """Show a key and where its limits, and those of its team, stand."""
 
-    async def work(register: Register, _: Config) -> tuple[KeyRecord, list[Standing]]:
+    async def work(register: Register, _: Config) -> tuple[KeyRecord, list[Standing], list[Standing]]:
         record = await register.roll.key(called)
-        return record, await register.roll.key_standing(record)
+        shared = [] if as_json else await register.roll.team_standing(record.key.team)
+        return record, await register.roll.key_standing(record), shared
 
-    record, standing = registered(config, work)
+    record, standing, shared = registered(config, work)
     if as_json:
         print(KeyShown(**dict(key_row(record)), standing=standing_rows(standing)).model_dump_json(indent=2))
         return
@@ -114,7 +116,11 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("created", when(record.made) or ""),
         ("from", record.origin),
     ]
-    print_facts(facts, standing)
+    print_facts(facts)
+    print_standing(standing, nothing="The key itself is not limited." if shared else "Nothing is limited.")
+    if shared:
+        print(f"What its team {key.team!r} may use, all keys together:")
+        print_standing(shared, nothing="")
 
 
 def limit(

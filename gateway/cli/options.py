@@ -13,14 +13,27 @@ from gateway.groundwork import embedded
 
 T = TypeVar("T")
 
+DEFAULT_CONFIG, OTHER_CONFIG = Path("gateway.yaml"), Path("config/gateway.yaml")
+
+
+def _where_it_is(path: Path) -> Path:
+    """The project's own file where there is none by the name that `init` writes."""
+    return OTHER_CONFIG if path == DEFAULT_CONFIG and not path.exists() and OTHER_CONFIG.exists() else path
+
+
 ConfigPath = Annotated[
     Path,
     typer.Option(
-        "--config", "-c", envvar="AUDIOGATE_CONFIG", help="The configuration file.", show_default=True, dir_okay=False
+        "--config",
+        "-c",
+        envvar="AUDIOGATE_CONFIG",
+        help=f"The configuration file. Not given: {DEFAULT_CONFIG}, or where that is not there {OTHER_CONFIG}.",
+        show_default=False,
+        dir_okay=False,
+        callback=_where_it_is,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-DEFAULT_CONFIG = Path("config/gateway.yaml")
 
 
 def read_config(path: Path, *, serving: bool = True) -> Config:

@@ -9,6 +9,7 @@ from gateway.cli.books import console, plain, table, with_books
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.usage_table import clock, dollars
 from gateway.policy.exports import CURSOR
+from gateway.policy.steps import read
 from gateway.store.history import MOST_LISTED
 from gateway.web.records import RequestList, RequestRow, request_row
 
@@ -38,9 +39,10 @@ def show(
     for number, row in enumerate(rows):
         if number:
             print("\ncorrected by:\n")
-        for name, value in row.model_dump(exclude_unset=True).items():
+        for name, value in row.model_dump(exclude_unset=True, exclude={"steps_ms"}).items():
             if value != "":
                 print(f"{name + ':':20}{plain(str(value))}")
+        _print_steps(row.steps_ms or "")
 
 
 def list_requests(
@@ -66,6 +68,14 @@ def list_requests(
     _print_table(rows)
     if following and len(rows) < last:
         print(f"Only {MOST_LISTED:,} records were looked at; go on with --before {following}")
+
+
+def _print_steps(text: str) -> None:
+    """How long each step took, and each attempt where there was more than one."""
+    for number, step in enumerate(read(text)):
+        print(f"{'' if number else 'steps:':20}{step.name:14}{step.took_ms:12,.1f} ms")
+        for one in step.attempts:
+            print(f"{'':22}{one.took_ms:12,.1f} ms  {one.upstream}, {one.verdict}")
 
 
 def _print_json(rows: list[RequestRow], following: str = "") -> None:

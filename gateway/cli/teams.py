@@ -17,6 +17,7 @@ from gateway.cli.terms import (
     limits_word,
     names_word,
     print_facts,
+    print_standing,
     print_table,
     read_limits,
     registered,
@@ -96,7 +97,8 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("created", when(record.made) or ""),
         ("from", record.origin),
     ]
-    print_facts(facts, standing)
+    print_facts(facts)
+    print_standing(standing, nothing="Nothing is limited.")
 
 
 def limit(

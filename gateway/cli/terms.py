@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from gateway.cli.books import console, plain, table
+from gateway.cli.meter import bar
 from gateway.cli.options import read_config, with_store
 from gateway.config.model import Config
 from gateway.groundwork import pepper_of
@@ -70,24 +70,34 @@ def limits_asked(limits: Sequence[str] | None, *, none: bool) -> list[dict[str, 
     return read_limits(limits or [])
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, nothing: str) -> None:
     """A table on standard output, or a sentence where there is nothing."""
-    table = Table(*columns, box=box.SIMPLE, header_style="bold")
+    found = table()
+    for name in columns:
+        found.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console().print(table if table.row_count else nothing, markup=False, highlight=False)
+        found.add_row(*(one if isinstance(one, Text) else plain(one) for one in row))
+    console().print(found if found.row_count else nothing)
 
 
-def print_facts(facts: Sequence[tuple[str, str]], found: Sequence[Standing]) -> None:
-    """What is known of a key or a team, then its limits and where they stand."""
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """What is known of a key or a team."""
     for word, text in facts:
         if text:
-            print(f"{word + ':':12}{text}")
-    rows = []
+            print(f"{word + ':':12}{plain(text)}")
+
+
+def print_standing(found: Sequence[Standing], *, nothing: str) -> None:
+    """Limits and where they stand, with a bar on a terminal; or a sentence where there are none."""
+    drawn = console().is_terminal
+    rows: list[Sequence[str | Text]] = []
     for one in found:
-        measure, resets = one.limit.measure, "" if one.resets is None else moment(one.resets)
-        rows.append((limit_word(one.limit), str(told(measure, one.used)), str(told(measure, one.reserved)), resets))
-    print_table(("limit", "used", "reserved", "resets"), rows, nothing="Nothing is limited.")
+        limit, resets = one.limit, "" if one.resets is None else moment(one.resets)
+        amounts = (str(told(limit.measure, one.used)), str(told(limit.measure, one.reserved)))
+        draw = [bar(one.used, one.reserved, limit.burst or limit.amount)] if drawn else []
+        rows.append((limit_word(limit), *draw, *amounts, resets))
+    columns = ("limit", *([""] if drawn else []), "used", "reserved", "resets")
+    print_table(columns, rows, nothing=nothing)
 
 
 def names_word(names: Sequence[str] | None) -> str:

@@ -39,6 +39,12 @@ def variables(text: str) -> tuple[str, ...]:
     return tuple(match[1] for match in matches if match)
 
 
+def files(text: str) -> tuple[str, ...]:
+    """The files that a text refers to."""
+    found = (match[1] for match in _REFERENCE.finditer(text) if match[1] and match[2])
+    return tuple(one.removeprefix("file:") for one in found if one.startswith("file:"))
+
+
 def _value(reference: str, *, closed: bool, environ: Mapping[str, str]) -> str:
     if not closed:
         raise NotExpanded("'${' without '}'; write $$ for a dollar sign")

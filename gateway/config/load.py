@@ -7,11 +7,12 @@ from pathlib import Path
 
 from gateway.config.check import DEFAULT_TEAM, check, prices_at, units, usable
 from gateway.config.expand import variables
-from gateway.config.model import Config, Key, Server, Store, Team, Timeouts, Uploads, Usage
+from gateway.config.model import Config, Key, Server, Store, Team, Telemetry, Timeouts, Uploads, Usage
 from gateway.config.problem import ConfigError, Problem
 from gateway.config.rows import CanRow, LimitRow, UpstreamRow
 from gateway.config.schema import File, KeyRow, TeamRow
 from gateway.config.shape import shape
+from gateway.config.sight import sight
 from gateway.config.source import LARGEST, Source, read
 from gateway.policy.limits import Limit
 from gateway.policy.routing import Market
@@ -31,11 +32,18 @@ def load(path: Path, environ: Mapping[str, str], *, serving: bool = True) -> Con
 
     Unless it is for `serving`, the keys of all upstreams may be missing.
     """
+    before = sight(path)  # what comes to be different while it is read is another file
+    file, source = read_rows(path, environ, serving=serving)
+    return replace(_config(file, source), file=str(path), sight=before)
+
+
+def read_rows(path: Path, environ: Mapping[str, str], *, serving: bool = True) -> tuple[File, Source]:
+    """The same as it is written, with every default, and where each value stands. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        words = f"the file cannot be read ({error.strerror}); config/gateway.yaml of the project is one to start from"
+        words = f"the file cannot be read ({error.strerror}); `audiogate init` writes one"
         raise ConfigError(path, [Problem("", words)]) from error
     source = read(content, environ)
     if not source.whole:
@@ -49,7 +57,7 @@ def load(path: Path, environ: Mapping[str, str], *, serving: bool = True) -> Con
     problems = [*source.problems, *(problem for problem in others if (problem.line, problem.column) not in told)]
     if problems or shaped.file is None:
         raise ConfigError(path, problems)
-    return replace(_config(shaped.file, source), file=str(path))
+    return shaped.file, source
 
 
 def _config(file: File, source: Source) -> Config:
@@ -67,6 +75,7 @@ def _config(file: File, source: Source) -> Config:
         keys={name: key_of(name, row) for name, row in file.keys.items()},
         upstream_limits={name: _limits(row.limits) for name, row in rows.items()},
         usage=Usage(**dict(file.usage)),
+        telemetry=Telemetry(**dict(file.telemetry)),
         notes=tuple(_left_out(name, source) for name in file.upstreams if name not in rows),
     )
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+from gateway.config.sight import Sight
 from gateway.policy.grace import Mode
 from gateway.policy.limits import Limit
 from gateway.policy.metering import Expiry
@@ -33,7 +34,8 @@ class Timeouts:
 class Server:
     """Where the gateway listens; `workers` processes share the port.
 
-    `admin_token` opens /admin/ to operators; empty: nothing is there. `metrics_token` opens /metrics to others than
+    `admin_token` opens /admin/ and the pages to operators; empty: nothing is there for them. `token_file`: the file
+    that it was made in, as the configuration has none. `metrics_token` opens /metrics to others than
     this machine. `trusted_proxies` are networks whose X-Forwarded-For is believed. `max_requests` and `max_connections`
     are how many a worker takes at once.
     """
@@ -43,6 +45,7 @@ class Server:
     workers: int = 1
     log: Literal["json", "text"] = "json"
     admin_token: str = field(default="", repr=False)
+    token_file: str = ""
     metrics_token: str = field(default="", repr=False)
     trusted_proxies: tuple[str, ...] = ()
     max_requests: int = 2000
@@ -96,6 +99,23 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where traces and metrics of requests go: to the OpenTelemetry collector at `endpoint`, with these `headers`; "":
+    nowhere.
+
+    `service` is our name there, `sample` the share of requests (0 to 1) that are traced where their caller does not
+    say. `pass_on`: upstreams are told of the trace.
+    """
+
+    endpoint: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    service: str = "audiogate"
+    sample: float = 1.0
+    metrics: bool = True
+    pass_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """Keys that share limits. `models` are globs, None means all; `upstreams` None means all.
 
@@ -135,7 +155,7 @@ class Key:
 class Config:
     """Everything the gateway is told from outside. `notes` are remarks for the operator, such as upstreams left out.
 
-    `file` is where it was read, for messages.
+    `file` is where it was read, for messages, and `sight` what stood there then; None: it was not read from a file.
     """
 
     server: Server
@@ -146,5 +166,7 @@ class Config:
     keys: Mapping[str, Key]
     upstream_limits: Mapping[str, tuple[Limit, ...]]
     usage: Usage = field(default_factory=Usage)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     notes: tuple[str, ...] = ()
     file: str = "the configuration file"
+    sight: Sight | None = field(default=None, repr=False, compare=False)

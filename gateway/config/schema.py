@@ -15,6 +15,7 @@ from pydantic import Field
 from gateway.config import values
 from gateway.config.rows import EMPTY, Limits, Model, Name, Prices, Row, Seconds, UpstreamRow
 from gateway.config.scalars import one_of, one_of_numbers, whole_number
+from gateway.config.telemetry import TelemetryRow
 from gateway.policy.grace import Mode
 from gateway.policy.metering import Expiry
 
@@ -42,7 +43,10 @@ class ServerRow(Row):
         "json", description="Log lines for machines (json) or for people (text)."
     )
     admin_token: Annotated[str, values.TOKEN] = Field(
-        "", repr=False, description="Opens /admin/ to who shows it; at least 16 characters. Empty: nothing is there."
+        "",
+        repr=False,
+        description="Opens /admin/ and all pages to who shows it; at least 16 characters. Empty: `audiogate serve` "
+        "makes one at the first start, in the file admin-token of `store.data`; then it has to listen on this machine.",
     )
     metrics_token: Annotated[str, values.TOKEN] = Field(
         "",
@@ -174,6 +178,7 @@ class File(Row):
     store: StoreRow = Field(StoreRow(), description="Where usage, limits and keys are kept.")
     uploads: UploadsRow = Field(UploadsRow(), description="Bounds on request bodies.")
     usage: UsageRow = Field(UsageRow(), description="How long the records of single requests are kept.")
+    telemetry: TelemetryRow = Field(TelemetryRow(), description="Where traces and metrics of requests go.")
     upstreams: Annotated[dict[Name, UpstreamRow], Field(min_length=1), EMPTY] = Field(
         description="The servers that requests can go to, by a name of your choice."
     )

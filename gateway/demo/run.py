@@ -64,7 +64,7 @@ teams:
 keys:
   demo: {{team: demo, key: {key}}}
 store: {{data: "{data}", url: ""}}
-server: {{log: text}}
+server: {{log: text, admin_token: {token}}}
 """
 
 
@@ -72,13 +72,13 @@ def demo(environ: Mapping[str, str], *, port: int | None, once: bool) -> None:
     """Run it until Ctrl-C, or with `once` until everything has been tried. Raises SetupError."""
     accounts = [variable for variable in AGGREGATORS if environ.get(variable)]
     with tempfile.TemporaryDirectory(prefix="audiogate-demo-") as folder, _upstream(offline=not accounts) as offline:
-        key = mint(secrets.token_bytes(DRAW_BYTES))
+        key, token = mint(secrets.token_bytes(DRAW_BYTES)), secrets.token_urlsafe(24)
         upstreams = offline + "".join(AGGREGATORS[name] for name in accounts)
         file = Path(folder) / "gateway.yaml"
-        file.write_text("upstreams:\n" + upstreams + REST.format(key=key, data=Path(folder) / "data"))
+        file.write_text("upstreams:\n" + upstreams + REST.format(key=key, token=token, data=Path(folder) / "data"))
         config = load(file, environ)
         listener = _listen(port)
-        result = Walk(origin(listener), key, speaks=not accounts or "AIGC369_API_KEY" in accounts)
+        result = Walk(origin(listener), key, token, speaks=not accounts or "AIGC369_API_KEY" in accounts)
 
         def started() -> None:
             threading.Thread(target=_try_out, args=(result, config, once), daemon=True).start()
@@ -135,6 +135,7 @@ def _report(result: Walk, cost: Mapping[str, int], *, stays: bool) -> str:
         '  curl -s $OPENAI_BASE_URL/audio/transcriptions -H "Authorization: Bearer $OPENAI_API_KEY" \\',
         f"       -F file=@{result.sample} -F model=whisper-1",
         "",
+        f"  the pages     {result.origin}/sign-in#{result.token}",
         f"  metrics       {result.origin}/metrics",
         f"  the API       {result.origin}/openapi.json",
     ]

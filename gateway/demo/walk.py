@@ -15,10 +15,14 @@ READY_SECONDS = 20.0
 
 @dataclass(slots=True)
 class Walk:
-    """Where to go, and what came back. `seconds` of audio, `took` seconds of waiting, `spoken` bytes of speech."""
+    """Where to go, and what came back. `token` is the operators'.
+
+    `seconds` of audio, `took` seconds of waiting, `spoken` bytes of speech.
+    """
 
     origin: str
     key: str
+    token: str = ""
     speaks: bool = True
     sample: Path = field(default_factory=sample_path)
     text: str = ""

@@ -19,6 +19,17 @@ ROWS: Mapping[str, Row] = {
         "There is no record of '{rid}'. Requests that were let in leave one as they end. {kept}",
     ),
     "changed_meanwhile": Row(409, CALLER, "changed_meanwhile", "The {kind} '{called}' was just changed; try again."),
+    # the pages
+    "operators_only": Row(
+        403, CALLER, "operators_only", "This page is for operators. Sign in with server.admin_token to see it."
+    ),
+    "other_site": Row(
+        403,
+        CALLER,
+        "other_site",
+        "This form did not come from a page of this session. Open the page again and send it from there.",
+        retry="no",
+    ),
     # the connection
     "bad_request": Row(400, CALLER, "bad_request", "The request could not be read: {why}.", retry="no"),
     "long_url": Row(

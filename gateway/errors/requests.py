@@ -128,6 +128,14 @@ ROWS: Mapping[str, Row] = {
         "The gateway cannot check quotas right now. Please try again shortly.",
         retry="yes",
     ),
+    "drained": Row(
+        503,
+        SERVER,
+        "upstreams_drained",
+        "Every upstream that may serve this request is drained: whoever runs this gateway has taken it out of use, and "
+        "puts it back with `audiogate upstreams undrain`. Please try again in {wait}.",
+        retry="yes",
+    ),
     # attempt and relay
     "upstream_busy": Row(
         429,

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -25,7 +25,7 @@ COLUMNS = (
     *("cursor", "time", "id", "route", "method", "path", "status", "error", "step", "key", "key_name", "team"),
     *("model", "model_sent", "upstream", "upstream_request", "attempts", "audio_ms", "characters", "input_tokens"),
     *("output_tokens", "source", "disputed", "cost_micro_usd", "takes_back", "upstream_micro_usd"),
-    *("reserved_micro_usd", "failed", "bytes_in", "bytes_out", "latency_ms", "first_byte_ms"),
+    *("reserved_micro_usd", "failed", "bytes_in", "bytes_out", "latency_ms", "first_byte_ms", "steps_ms"),
 )
 """The columns of CSV. New ones are added at the end alone, so that who reads by place goes on reading."""
 
@@ -51,12 +51,12 @@ def line_of(row: Row, form: Form) -> bytes:
     """The row's line; CSV has no columns but COLUMNS, and nothing where the row has no such field."""
     if form == "jsonl":
         return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    return _cells([_guarded(row.get(column, "")) for column in COLUMNS])
+    return cells([guarded(row.get(column, "")) for column in COLUMNS])
 
 
 def head_of(form: Form) -> bytes:
     """What stands in front of the first line."""
-    return _cells(list(COLUMNS)) if form == "csv" else b""
+    return cells(COLUMNS) if form == "csv" else b""
 
 
 def cursor_in(line: bytes, form: Form) -> str | None:
@@ -106,13 +106,15 @@ def _first_cell(line: str) -> str:
     return line.partition(",")[0] if len(between) % 2 and columns == len(COLUMNS) else ""
 
 
-def _cells(cells: list[str | int]) -> bytes:
+def cells(row: Iterable[str | int | float]) -> bytes:
+    """A line of CSV."""
     text = io.StringIO()
-    csv.writer(text).writerow(cells)
+    csv.writer(text).writerow(row)
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _guarded(cell: str | int) -> str | int:
+def guarded(cell: str | int) -> str | int:
+    """A cell that is one line, and that no spreadsheet takes for a formula."""
     if isinstance(cell, int):
         return cell
     text = cell.translate(_BREAKS)

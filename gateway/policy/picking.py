@@ -13,12 +13,14 @@ class Outlook:
     """What is known of a candidate now.
 
     `shut`: it failed lately, others go first. `wait`: seconds for which it wants no requests. `full`: no more may be
-    under way there. `under_way` are at present, `pace` is what `policy/pace.py` makes of it, None: nobody knows.
+    under way there. `drained`: operators have taken it out of use. `under_way` are at present, `pace` is what
+    `policy/pace.py` makes of it, None: nobody knows.
     """
 
     shut: bool = False
     wait: float = 0.0
     full: bool = False
+    drained: bool = False
     under_way: int = 0
     pace: float | None = None
 

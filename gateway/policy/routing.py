@@ -1,6 +1,6 @@
 """Which upstreams may serve a request, in which order. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -12,6 +12,7 @@ from gateway.policy.pricing import Price, find
 from gateway.upstreams.base import Upstream
 
 ANY_AUDIO = PREFIX + "*"  # the price row of requests that name no model
+DRAINED = 30  # seconds until a caller may look whether an upstream is in use again
 REMEMBERED = 1000  # models, since patterns let callers make up any number of them
 
 
@@ -65,8 +66,8 @@ def plan(
     """The candidates in the order in which they are to be tried, at least one.
 
     Those that failed lately go last and are never dropped: when all look bad, one of them may still answer. Left out
-    are those that said when to come again, and those that are full. `draw` gives numbers in [0, 1). Raises Refused
-    (400, 403, 404; 429, 503 where all are left out).
+    are those that said when to come again, that are full, and that are drained. `draw` gives numbers in [0, 1). Raises
+    Refused (400, 403, 404; 429, 503 where all are left out).
     """
     serving = _serving(request, caller, market)
     allowed = [candidate for candidate in serving if caller.may_use_upstream(candidate.upstream.name)]
@@ -115,12 +116,25 @@ def models_for(caller: Caller, market: Market) -> tuple[str, ...]:
 def _open(able: list[Candidate], outlook: Callable[[Candidate], Outlook]) -> list[tuple[Candidate, Outlook]]:
     """Those that take requests now, and what is known of them."""
     found = [(candidate, outlook(candidate)) for candidate in able]
-    ready = [(candidate, known) for candidate, known in found if not known.full and not known.wait]
-    if ready:
-        return ready
-    if any(not known.wait for _, known in found):
-        raise refuse("overloaded", retry_after=1, wait="1s")
-    raise busy(min(known.wait for _, known in found))
+    ready = [(candidate, known) for candidate, known in found if not (known.full or known.wait or known.drained)]
+    if not ready:
+        raise closed([known for _, known in found])
+    return ready
+
+
+def undrained(candidates: Iterable[Candidate], outlook: Callable[[Candidate], Outlook]) -> list[Candidate]:
+    """Those that may still be tried: operators may have taken some out of use meanwhile."""
+    return [candidate for candidate in candidates if not outlook(candidate).drained]
+
+
+def closed(found: Sequence[Outlook]) -> Refused:
+    """The refusal when none of these takes a request now."""
+    used = [known for known in found if not known.drained]
+    if not used:
+        return refuse("drained", retry_after=DRAINED, wait=f"{DRAINED}s")
+    if any(not known.wait for known in used):
+        return refuse("overloaded", retry_after=1, wait="1s")
+    return busy(min(known.wait for known in used))
 
 
 def busy(wait: float) -> Refused:

@@ -36,7 +36,8 @@ async def again(entry: Entry, found: Found, place: Place, parts: Parts) -> AnyRe
 
     It is not charged, and no limit is asked; it is read as any other, and the store has the last word on its key.
     """
-    call, entry.step = entry.call, "replay"
+    call = entry.call
+    entry.at("replay", parts.clock())
     presented = read_key(call.authorization)
     entry.caller = await parts.keys.holder(presented, now=call.began, peer=call.peer, fresh=True)
     if found.state == "under_way":

@@ -10,7 +10,7 @@ from gateway.errors import Refused
 from gateway.parts import AnyReply, Parts, Reply
 from gateway.repeats.fingerprint import Fingerprint
 from gateway.store.repeats import MOST_BYTES, Mine
-from gateway.upstreams.base import RETURNED
+from gateway.upstreams.going import RETURNED
 
 PATIENCE = 2.0  # seconds that the end of an answer waits until the store has it
 TRIES = (0.0, 1.0, 2.0, 4.0)  # seconds before each attempt to tell the store

@@ -13,3 +13,13 @@ server. Rules (what a limit means, what is charged) come in as plain values from
 | what was used | `totals` (sums), `stream` and `history` (single requests), `books` (for operators) |
 | the server of our own | `embedded`, `engine` |
 """
+
+import sys
+
+# redis-py loads OpenTelemetry's library where that is installed, whether or not anybody wants it: 45 ms of every start.
+_SDK = "opentelemetry.sdk.metrics"
+if _SDK not in sys.modules:
+    sys.modules[_SDK] = None  # type: ignore[assignment]
+    import redis.asyncio as _redis
+
+    del sys.modules[_SDK], _redis

@@ -1,11 +1,14 @@
-"""What was used, for operators: sums and single requests, by whichever door. Each look is written down."""
+"""What was used, as pages and commands show it: sums and single requests, by whichever door.
+
+Each look of an operator is written down; what holders of keys see of themselves (`kid`: the key's id) is not.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import Refused
 from gateway.policy.periods import Period
-from gateway.store.history import History
+from gateway.store.history import MOST_LISTED, History
 from gateway.store.roll import Roll
 from gateway.store.stream import Record
 from gateway.store.totals import Line, Totals
@@ -25,34 +28,48 @@ class Books:
         await self.roll.note("usage.show", "*")
         return lines
 
-    async def request(self, rid: str) -> list[Record]:
-        """`History.find`. Raises Refused (404)."""
+    async def request(self, rid: str, *, kid: str = "") -> list[Record]:
+        """`History.find`. Raises Refused (404), the same for what is of another key than `kid`."""
         try:
             found = await self.history.find(rid)
+            if kid and any(one.fields.get("key") != kid for one in found):
+                raise self.history.none(rid)
         except Refused as refusal:
-            if refusal.name == "no_record":
+            if refusal.name == "no_record" and not kid:
                 await self.roll.note("requests.show", rid, "none")
             raise
-        await self.roll.note("requests.show", rid)
+        if not kid:
+            await self.roll.note("requests.show", rid)
         return found
 
     async def requests(
-        self, count: int, *, before: str = "", key: str = "", team: str = "", errors: bool = False
+        self,
+        count: int,
+        *,
+        before: str = "",
+        errors: bool = False,
+        kid: str = "",
+        most: int = MOST_LISTED,
+        **only: str,
     ) -> tuple[list[Record], str]:
-        """`History.latest` of a key (name or id) and a team, "" for all, and only those that failed if `errors`."""
-        ids = {name: kid for kid, name in (await self.totals.key_names()).items()} if key else {}
-        fits = _fits(key=ids.get(key, key), team=team, errors=errors)
-        found = await self.history.latest(count, fits, before=before)
-        await self.roll.note("requests.list", "*")
+        """`History.latest` of those that have these values in these fields, "" for any, and failed if `errors`.
+
+        A `key` goes by its name or its id, and `kid` by its id alone.
+        """
+        if key := only.get("key"):
+            ids = {name: id_ for id_, name in (await self.totals.key_names()).items()}
+            only["key"] = ids.get(key, key)
+        wanted = [(field, value) for field, value in (*only.items(), ("key", kid)) if value]
+        found = await self.history.latest(count, _fits(wanted, errors=errors), before=before, most=most)
+        if not kid:
+            await self.roll.note("requests.list", "*")
         return found
 
 
-def _fits(*, key: str, team: str, errors: bool) -> Callable[[Mapping[str, str]], bool]:
+def _fits(wanted: Sequence[tuple[str, str]], *, errors: bool) -> Callable[[Mapping[str, str]], bool]:
     def fits(record: Mapping[str, str]) -> bool:
-        return (
-            (not key or record.get("key") == key)
-            and (not team or record.get("team") == team)
-            and (not errors or bool(record.get("error")) or int(record.get("status") or 0) >= 400)
+        return all(record.get(field) == value for field, value in wanted) and (
+            not errors or bool(record.get("error")) or int(record.get("status") or 0) >= 400
         )
 
     return fits

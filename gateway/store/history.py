@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from gateway.config.model import Usage
-from gateway.errors import refuse
+from gateway.errors import Refused, refuse
 from gateway.metrics import Metrics
 from gateway.policy.exports import place
 from gateway.policy.ids import began
@@ -42,7 +42,11 @@ class History:
         for stream in self._streams:
             if found := await _find(stream, rid, most):
                 return found
-        raise refuse("no_record", rid=rid, kept=kept(self._usage))
+        raise self.none(rid)
+
+    def none(self, rid: str) -> Refused:
+        """What is answered where there is no record of a request."""
+        return refuse("no_record", rid=rid, kept=kept(self._usage))
 
     async def latest(
         self, count: int, fits: Callable[[Mapping[str, str]], bool], *, before: str = "", most: int = MOST_LISTED
@@ -64,6 +68,22 @@ class History:
                 if len(found) == count:
                     break
         return found, before
+
+    async def since(self, at: float, fits: Callable[[Mapping[str, str]], bool], *, most: int) -> list[Record]:
+        """The records of requests that ended from then on (seconds since 1970) and fit, the newest first.
+
+        No more than `most`, nor out of more than ten times as many.
+        """
+        found: list[Record] = []
+        readers, begin = [_Backwards(stream, "") for stream in self._streams], (int(at * 1000), 0)
+        for _ in range(10 * most):
+            heads = [(place(head.cursor), reader) for reader in readers if (head := await reader.head()) is not None]
+            last = max(heads, key=lambda pair: pair[0], default=None)
+            if last is None or last[0] < begin or len(found) == most:
+                break
+            if fits((one := last[1].taken()).fields):
+                found.append(one)
+        return found
 
     async def trim(self) -> None:
         """Let go of what is old enough, count what is left, warn if that is too much. To be called every minute."""

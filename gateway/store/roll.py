@@ -137,6 +137,30 @@ async def standings(connection: Connection, team: str, *, kid: str = "") -> list
     return [[_standing(row, now) for row in rows] for rows in answer[1:]]
 
 
+async def upstream_standings(
+    connection: Connection, limits: Mapping[str, Sequence[Limit]]
+) -> dict[str, list[Standing]]:
+    """How the limits of upstreams stand, by name, in all shards together. Raises Refused (503)."""
+    names = [name for name, found in limits.items() if found]
+    stand: dict[tuple[str, str, str], list[Standing]] = {}
+    for shard in connection.shards if names else ():
+        keys = [shard.name("u", name) for name in names for _ in range(2)]
+        answer = await shard.run("standing", keys, [])
+        assert isinstance(answer, list)
+        for name, rows in zip(names, answer[1:], strict=True):
+            for one in (_standing(row, int(answer[0])) for row in rows):
+                stand.setdefault((name, one.limit.measure, one.limit.per), []).append(one)
+    return {
+        name: [_together(limit, stand.get((name, limit.measure, limit.per), [])) for limit in found]
+        for name, found in limits.items()
+    }
+
+
+def _together(limit: Limit, parts: Sequence[Standing]) -> Standing:
+    used, reserved = sum(one.used for one in parts), sum(one.reserved for one in parts)
+    return Standing(limit, used, reserved, max((one.resets for one in parts if one.resets is not None), default=None))
+
+
 async def _hash(shard: Connection, what: str) -> dict[str, str]:
     async with shard.asking("names"):
         return cast("dict[str, str]", await shard.client.hgetall(shard.name(what)))

@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import NoReturn, TypeAlias
 
 from gateway.upstreams import newapi
-from gateway.upstreams.base import Upstream, Verdict, judge
+from gateway.upstreams.base import Upstream, Verdict
+from gateway.upstreams.judging import judge
 
 PER_USD = Decimal(500_000)  # their unit of account, unless a site says otherwise
 UNLIMITED = Decimal(100_000_000)  # told for a key without a limit, whatever the unit

@@ -45,14 +45,25 @@ class Guard:
         if not here or any(name in request.headers for name in FORWARDED):
             self._check(request, [self._metrics, self._admin], "bad_metrics_token")
 
-    def _check(self, request: Request, tokens: Sequence[str], name: str) -> None:
-        shown, now = request.headers.getlist("authorization"), self._clock()
-        peer = request.client.host if request.client is not None else ""
-        if wait := self._throttle.wait(peer, now):
+    def knows(self, text: str) -> bool:
+        """Whether this is the operators' token."""
+        return _right([f"Bearer {text}"], self._admin)
+
+    def patient(self, request: Request) -> None:
+        """Refused (429) after too many wrong tokens from there."""
+        if wait := self._throttle.wait(_peer(request), self._clock()):
             raise refuse("too_many_tries", retry_after=wait, wait=duration(wait))
+
+    def wrong(self, request: Request) -> None:
+        """A wrong token came from there."""
+        self._throttle.failed(_peer(request), self._clock())
+
+    def _check(self, request: Request, tokens: Sequence[str], name: str) -> None:
+        self.patient(request)
+        shown = request.headers.getlist("authorization")
         if not any([_right(shown, token) for token in tokens]):  # each of them: which one is right takes no time
             if shown:
-                self._throttle.failed(peer, now)
+                self.wrong(request)
             raise refuse(name)
 
 
@@ -70,6 +81,10 @@ def guarded(guard: Guard) -> type[APIRoute]:
             return checked
 
     return Guarded
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def _right(shown: Sequence[str], token: str) -> bool:

@@ -83,6 +83,7 @@ class RequestRow(BaseModel):
     bytes_out: int | None = Field(None, description="Bytes of the answer.")
     latency_ms: int | None = Field(None, description="From the first byte in to the last byte out.")
     first_byte_ms: int | None = Field(None, description="Until the first byte of the answer; -1: there was none.")
+    steps_ms: str | None = Field(None, description="How long each step took: step=milliseconds (docs/usage.md).")
 
 
 class RequestList(BaseModel):

@@ -194,9 +194,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     file = tmp_path / "none.yaml"
     with pytest.raises(ConfigError) as caught:
         load(file, {})
-    words = (
-        "the file cannot be read (No such file or directory); config/gateway.yaml of the project is one to start from"
-    )
+    words = "the file cannot be read (No such file or directory); `audiogate init` writes one"
     assert str(caught.value) == f"{file}: {words}"
 
 

@@ -13,6 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.config.model import Key, Server, Team, Uploads
+from gateway.pages.places import PLACES
 from gateway.policy.throttle import MOST
 from gateway.web.guard import FORWARDED, SAFE
 from tests.running import Running, configured, key_text, running, upstream
@@ -50,6 +51,10 @@ WITH_THE_TOKEN = {
     "/admin/requests",
     "/admin/requests/{id}",
     "/admin/export",
+    "/admin/upstreams",
+    "/admin/upstreams/{name}/test",
+    "/admin/upstreams/{name}/drain",
+    "/admin/upstreams/{name}/undrain",
 }
 WITH_THE_TOKEN_OF_SCRAPERS = {"/metrics"}
 FILLED = {"path": "voices", "model": "whisper-1", "name": "alice", "id": "req_" + "0" * 32}
@@ -118,7 +123,9 @@ async def test_S_4_every_route_has_its_place(store_url: str, data: Path) -> None
     placed = set().union(*tables)
     assert sum(map(len, tables)) == len(placed)
     assert described | {"/openapi.json"} == placed
-    assert served <= placed
+    pages = {place.path for place in PLACES}  # tests/pages/test_pages_doors.py asks each of them
+    assert served <= placed | pages
+    assert not placed & pages
     assert {path for path in placed if not path.startswith("/v1/audio/")} <= served
 
 

@@ -93,7 +93,7 @@ def test_the_lines_look_like_this() -> None:
     assert line_of(row, "jsonl").decode() == (
         '{"cursor": "5-1", "time": "", "id": "req_0", "model": "a \\"b\\", 语", "status": 200}\n'
     )
-    assert line_of(row, "csv").decode() == '5-1,,req_0,,,,200,,,,,,"a ""b"", 语"' + "," * 19 + "\r\n"
+    assert line_of(row, "csv").decode() == '5-1,,req_0,,,,200,,,,,,"a ""b"", 语"' + "," * 20 + "\r\n"
     assert head_of("jsonl") == b""
     assert head_of("csv").decode() == ",".join(COLUMNS) + "\r\n"
 

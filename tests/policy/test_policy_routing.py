@@ -16,14 +16,17 @@ from gateway.policy.picking import GOOD, Outlook
 from gateway.policy.pricing import FREE, Price
 from gateway.policy.routing import (
     ANY_AUDIO,
+    DRAINED,
     REMEMBERED,
     Candidate,
     Market,
     bad_format,
     busy,
+    closed,
     fits,
     models_for,
     plan,
+    undrained,
 )
 from gateway.upstreams.base import Capabilities, Kind, Upstream
 
@@ -171,6 +174,35 @@ def test_when_one_is_full_and_the_others_wait_it_is_over_soon() -> None:
     with pytest.raises(Refused) as caught:
         names(offer, known={"a": Outlook(wait=7.5), "b": Outlook(full=True)})
     assert (caught.value.name, caught.value.retry_after, caught.value.row.status) == ("overloaded", 1, 503)
+
+
+def test_one_that_is_drained_is_not_asked() -> None:
+    offer = market(up("a"), up("b", priority=2))
+    assert names(offer, known={"a": Outlook(drained=True)}) == ["b"]
+    assert names(offer, known={"a": Outlook(drained=True), "b": Outlook(shut=True)}) == ["b"]
+
+
+def test_when_all_are_drained_the_caller_is_told_so() -> None:
+    with pytest.raises(Refused) as caught:
+        names(market(up("a"), up("b")), known=dict.fromkeys("ab", Outlook(drained=True, full=True, wait=9.0)))
+    assert (caught.value.name, caught.value.retry_after) == ("drained", DRAINED)
+    assert (caught.value.row.status, caught.value.row.code) == (503, "upstreams_drained")
+    assert "`audiogate upstreams undrain`" in caught.value.message
+    assert caught.value.message.endswith("in 30s.")
+
+
+@pytest.mark.parametrize(
+    ("other", "name"), [(Outlook(full=True), "overloaded"), (Outlook(wait=5.0), "upstream_busy"), (GOOD, "overloaded")]
+)
+def test_where_some_are_drained_the_others_count(other: Outlook, name: str) -> None:
+    assert closed([Outlook(drained=True), other]).name == name
+    assert closed([Outlook(drained=True), Outlook(drained=True, wait=1.0)]).name == "drained"
+
+
+def test_those_that_are_left_may_be_drained_meanwhile() -> None:
+    found = plan(WHISPER, caller(), market(up("a"), up("b")), outlook=lambda _: GOOD, draw=lambda: 0.5)
+    left = undrained(found, lambda one: Outlook(drained=one.upstream.name == "a"))
+    assert [one.upstream.name for one in left] == ["b"]
 
 
 def test_nobody_is_told_to_come_back_sooner_than_in_a_second() -> None:

@@ -14,7 +14,8 @@ import pytest
 import gateway.client
 from gateway.client import Client, Exchange, Sending
 from gateway.upstreams import KINDS
-from gateway.upstreams.base import Outgoing, Upstream
+from gateway.upstreams.base import Upstream
+from gateway.upstreams.going import Outgoing
 
 PATH = "/v1/audio/speech"
 TRUSTING_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # to read the system's authorities takes 30 ms each time

@@ -14,6 +14,7 @@ from gateway.errors import Refused
 from gateway.policy.ids import request_id
 from gateway.policy.limits import Limit
 from gateway.store.connection import script_text, shared_text
+from gateway.store.drains import Drains
 from gateway.store.leases import Leases
 from gateway.store.register import Register
 from gateway.store.repeats import Mine, Repeats
@@ -21,7 +22,7 @@ from gateway.store.stream import Stream
 from tests.running import PEPPER, configured
 from tests.store.conftest import refused
 
-PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|teams|declared|audit|usage|exported|warned|shards)")
+PERMANENT = re.compile(r"\{ag\}:((k|t|u):[^:]+|names|teams|declared|drained|audit|usage|exported|warned|shards)")
 WHILE_HELD = {"{ag}:leases", "{ag}:held"}
 SCRIPTS = {path.name.removesuffix(".lua") for path in (files("gateway.store") / "lua").iterdir()} - {
     "calendar",
@@ -58,6 +59,7 @@ async def by_hand(rooms):
     await register.change_key("made by hand", lambda key: replace(key, team="default"))
     await register.rotate_key("made by hand", overlap=60)
     await register.roll.keys()
+    await Drains(rooms.connection, door="cli").begin("one", known=["one"])
     await register.roll.key_standing(made.record)
     await register.revoke_key("made by hand")
 

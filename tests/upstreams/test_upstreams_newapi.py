@@ -5,7 +5,8 @@ import pytest
 from gateway.health import FAILURES
 from gateway.policy.retry import answer
 from gateway.upstreams import KINDS
-from gateway.upstreams.base import HIDDEN_ERROR, Outcome, Verdict, judge
+from gateway.upstreams.base import Outcome, Verdict
+from gateway.upstreams.judging import HIDDEN_ERROR, judge
 from gateway.upstreams.newapi import KIND
 
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from gateway.upstreams import KINDS
-from gateway.upstreams.base import Verdict, judge
+from gateway.upstreams.base import Verdict
+from gateway.upstreams.judging import judge
 from gateway.upstreams.openai import KIND
 
 

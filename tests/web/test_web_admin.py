@@ -36,6 +36,10 @@ ROUTES = [
     ("GET", "/admin/requests/{id}"),
     ("GET", "/admin/export"),
     ("POST", "/admin/export"),
+    ("GET", "/admin/upstreams"),
+    ("POST", "/admin/upstreams/bob/test"),
+    ("POST", "/admin/upstreams/bob/drain"),
+    ("POST", "/admin/upstreams/bob/undrain"),
 ]
 
 

@@ -39,7 +39,7 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
-REAL = {"name": ["alice", "default"], "key": ["alice"], "model": ["whisper-1"], "team": ["default"]}
+REAL = {"name": ["alice", "default", "spare"], "key": ["alice"], "model": ["whisper-1"], "team": ["default"]}
 EXAMPLES = 8
 SOAK_EXAMPLES = 300
 
@@ -54,9 +54,10 @@ class Asked:
 
 @asynccontextmanager
 async def documented(store_url: str, data: Path) -> AsyncIterator[Asked]:
-    """A gateway with one upstream, its admin API and its own description."""
+    """A gateway with an upstream, its admin API and its own description."""
     async with stub() as one:
-        config = configured(data, upstream("a", one.url), teams={"default": Team("default")})
+        spare = upstream("spare", one.url, priority=9)  # it may be drained: no request waits for it
+        config = configured(data, upstream("a", one.url), spare, teams={"default": Team("default")})
         config = replace(config, server=Server(admin_token=TOKEN), file="gateway.yaml")
         async with running(config, url=store_url) as gateway, gateway.client() as client:
             yield Asked(gateway.origin, (await client.get(gateway.origin + "/openapi.json")).json())

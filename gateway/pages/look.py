@@ -1,0 +1,39 @@
+"""How an answer of the pages is made: templates, and headers that let a browser load nothing from elsewhere."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from gateway import __version__
+from gateway.pages import words
+from gateway.pages.shelf import address
+
+SAFE: Mapping[str, str] = {
+    "content-security-policy": "default-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "referrer-policy": "same-origin",  # without any, forms would not tell their origin
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=PackageLoader("gateway.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.globals.update(asset=address, version=__version__)
+    found.filters.update(words.FILTERS)
+    return found
+
+
+def rendered(template: str, facts: Mapping[str, object], *, status: int = 200) -> Response:
+    """A page from a template and what it shows; all of that is escaped."""
+    return HTMLResponse(_templates().get_template(template).render(facts), status, SAFE)
