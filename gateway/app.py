@@ -112,7 +112,12 @@ class Gateway:
             not_ready=self.not_ready,
             lifespan=self._lifespan,
         )
-        self.reloads = Reloads(now=lambda: self.live.config, declare=start.declare, follow=self.live.follow)
+        self.reloads = Reloads(
+            now=lambda: self.live.config,
+            declare=start.declare,
+            follow=self.live.follow,
+            refused=lambda: self.metrics.reloaded("refused"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A request that is not for audio: it gets its id."""

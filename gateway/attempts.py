@@ -32,7 +32,8 @@ async def attempted(entry: Entry, candidate: Candidate, parts: Parts) -> Exchang
     tried = entry.attempt(candidate, parts.clock())
     answer = await try_one(entry, candidate, parts)
     if isinstance(answer, Exchange):
-        parts.metrics.attempted(upstream, Verdict.SERVED, tried.end(Verdict.SERVED, answer.status, parts.clock()))
+        seconds, audio = tried.end(Verdict.SERVED, answer.status, parts.clock()), entry.request.seconds
+        parts.metrics.attempted(upstream, Verdict.SERVED, seconds, took=answer.took, audio=audio)
         parts.health.note(upstream, model, SERVED, took=answer.took, audio=_audio(entry))
     else:
         parts.metrics.attempted(upstream, answer.verdict, tried.end(answer.verdict, answer.status, parts.clock()))

@@ -133,7 +133,8 @@ class Ledger:
             if entry.executed and entry.candidate is not None:
                 if counted is None and entry.request.seconds_from == "packets":
                     counted = entry.request.seconds
-                found = metered(entry.request, said, counted=counted, price=entry.candidate.price)
+                size = entry.upload.received if entry.upload is not None else 0
+                found = metered(entry.request, said, counted=counted, price=entry.candidate.price, size=size)
                 paid = amounts(found.usage, cost(entry.candidate.price, found.usage))
         finally:
             if entry.upload is not None:

@@ -50,6 +50,7 @@ class Live:
         old, self.config, parts = self.config, config, self._parts
         upstreams = config.market.upstreams
         name_all(parts.metrics, config)
+        parts.metrics.reloaded("applied")
         parts.health.follow([one.name for one in upstreams], anew=moved(old.market.upstreams, upstreams))
         parts.market, parts.max_bytes = config.market, config.uploads.max_bytes
         if config.uploads != old.uploads:

@@ -123,7 +123,10 @@ async def attempt(entry: Entry, plan: Sequence[Candidate], parts: Parts) -> Exch
             raise routing.bad_format(upload.request, [candidate.upstream for candidate in plan])
         left = routing.undrained(left, parts.health.outlook)
         follows = retry.follow(outcomes, others=bool(left), timeouts=entry.candidate.upstream.retry_timeouts)
-        if follows is Next.END or (retry.costly(outcome) and not parts.budget.retry(parts.clock())):
+        if follows is not Next.END and retry.costly(outcome) and not parts.budget.retry(parts.clock()):
+            follows = Next.END
+            parts.metrics.gave_up()
+        if follows is Next.END:
             raise retry.answer(outcomes)
         if follows is Next.SAME:
             await asyncio.sleep(retry.pause(outcomes, draw=parts.draw()))

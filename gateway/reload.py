@@ -98,11 +98,18 @@ class Reloads:
     """One process's part of it. `now` tells what counts, `follow` is told what counts from now on.
 
     `declare` brings a configuration into the store and raises Refused while that is away; None where another process
-    does so, and looks at the file.
+    does so, and looks at the file. `refused` hears of a file that cannot be used.
     """
 
-    def __init__(self, *, now: Callable[[], Config], declare: Declare | None, follow: Callable[[Config], None]) -> None:
-        self._now, self._declare, self._follow = now, declare, follow
+    def __init__(
+        self,
+        *,
+        now: Callable[[], Config],
+        declare: Declare | None,
+        follow: Callable[[Config], None],
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._now, self._declare, self._follow, self._refused = now, declare, follow, refused
         self._looks = None if declare is None else Looks(now(), clock=time.monotonic)
         self._asked = asyncio.Event()
         self._waits: Config | None = None  # for the store
@@ -117,6 +124,8 @@ class Reloads:
             return
         self._asked.clear()
         config = await asyncio.to_thread(self._read)
+        if config is None:
+            self._refused()
         while config is not None and not await self.apply(config):
             if await self._due(AGAIN_SECONDS):
                 self.ask()  # the file counts as it is now
@@ -141,8 +150,10 @@ class Reloads:
         except SetupError as error:
             log.error("%s", error)
             log.error("%s was read again and cannot be used; nothing is changed", config.file)
+            self._refused()
         except Exception:  # nothing that a file says may end what serves
             log.exception("%s was read again and could not be applied", config.file)
+            self._refused()
         else:
             log.info("%s was read again and counts from the next request on", config.file)
         return True

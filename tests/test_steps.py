@@ -69,7 +69,7 @@ async def test_a_request_that_is_served_takes_seven_steps(store_url: str, data: 
         (record,) = await gateway.records()
     assert names(record) == SERVED
     relay = steps_of(record)[5]
-    assert relay.took_ms >= 45
+    assert relay.took_ms >= 45  # of the 50 that it waits
     assert relay.began_ms + relay.took_ms == pytest.approx(int(record["latency_ms"]), abs=1)
     assert "(" not in record["steps_ms"]
 
@@ -78,6 +78,7 @@ async def test_what_a_step_waits_for_is_in_its_time(store_url: str, data: Path) 
     hold = asyncio.Event()
     async with serving(store_url, data, Answer(hold=hold)) as (gateway, one), dial(gateway) as wire:
         await wire.begin("POST", TARGET, f"Content-Type: {FORM}", f"Content-Length: {len(BODY)}")
+        await gateway.asked(connections=1, requests=1)
         asyncio.get_running_loop().call_later(0.05, asyncio.ensure_future, wire.send(BODY))
         await one.request()
         asyncio.get_running_loop().call_later(0.08, hold.set)
@@ -86,7 +87,6 @@ async def test_what_a_step_waits_for_is_in_its_time(store_url: str, data: Path) 
     took = {step.name: step.took_ms for step in steps_of(record)}
     assert took["receive"] >= 45
     assert took["attempt"] >= 75
-    assert took["relay"] < 45
 
 
 async def test_attempts_are_told_apart_where_there_were_several(store_url: str, data: Path) -> None:

@@ -1,5 +1,6 @@
 """What was used: a chart and a table, broken down as one likes."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,7 +45,8 @@ async def get(visit: Visit) -> Response:
         names = times(found, wanted.unit)
     except ValueError as error:
         return _page(visit, wanted, Breakdown([], {}), why=words.sentence(str(error)), status=400)
-    return _page(visit, wanted, await broken_down(visit, found, wanted), told=str(found), at=names)
+    broken = await broken_down(visit, found, wanted)
+    return await asyncio.to_thread(_page, visit, wanted, broken, told=str(found), at=names)  # it may be a lot
 
 
 def _page(

@@ -16,6 +16,8 @@ from gateway.policy.pricing import Price, by_tokens
 # operator to see to. Each is recorded.
 Expiry = Literal["charge", "refund", "mark"]
 TOLERANCE = 0.05
+CD_BITS = 1_500_000
+"""Bits per second of a CD. A header that nobody could check may not claim more: it would make the audio shorter."""
 UNUSED = Usage(seconds=0.0)
 
 
@@ -44,14 +46,16 @@ def charged(cost: Amounts, held: Amounts, *, exact: bool) -> Amounts:
     )
 
 
-def metered(request: AudioRequest, said: Usage, *, counted: float | None, price: Price) -> Metered:
+def metered(request: AudioRequest, said: Usage, *, counted: float | None, price: Price, size: int = 0) -> Metered:
     """What to charge. `said` is what the answer told, `counted` the seconds found in the upload, None if unknown.
 
-    The larger of two figures that disagree is charged: forged headers and careless upstreams err downwards.
+    `size` is that of the body in bytes. The larger of two figures that disagree is charged: forged headers and careless
+    upstreams err downwards.
     """
     seconds, source, disputed = None, "input", False
     if request.endpoint.reader == "form":
-        seconds, source, disputed = _seconds(said.seconds, counted, request.seconds)
+        least = size * 8 / CD_BITS if request.seconds_from == "header" else 0.0
+        seconds, source, disputed = _seconds(said.seconds, counted, max(request.seconds, least))
     elif not request.characters:
         return Metered(UNUSED, "none")
     tokens = said

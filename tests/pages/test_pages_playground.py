@@ -48,6 +48,15 @@ async def transcribed(page: Page) -> str:
     return str(await page.text_content(HEARD))
 
 
+async def recorded(page: Page) -> None:
+    """Record until something is heard."""
+    await page.click("#record")
+    await expect(page.locator("#record")).to_have_text("Stop")
+    await until(lambda: page.eval_on_selector("#level", "(one) => one.value"), lambda level: level > 0.01)
+    await expect(page.locator("#elapsed")).to_have_text(re.compile(r"\d:\d\d"))
+    await page.click("#record")
+
+
 def same(one: Stub) -> None:
     """The last two requests had the same fields."""
     first, second = ([field for field in seen.fields if field[0] != "file"] for seen in one.seen[-2:])
@@ -101,11 +110,7 @@ async def test_a_recording_is_transcribed_as_wav_where_no_upstream_reads_webm(
         looking(chromium, gateway.origin) as page,
     ):
         await signed_in(page, gateway.origin, gateway.key, "/playground")
-        await page.click("#record")
-        await expect(page.locator("#record")).to_have_text("Stop")
-        await until(lambda: page.eval_on_selector("#level", "(one) => one.value"), lambda level: level > 0.01)
-        await expect(page.locator("#elapsed")).to_have_text(re.compile(r"\d:\d\d"))
-        await page.click("#record")
+        await recorded(page)
         await expect(page.locator("#chosen")).to_contain_text("recording")
         assert await transcribed(page) == '{"text": "beep"}'
         file = dict(one.seen[0].fields)["file"]
@@ -300,9 +305,12 @@ async def test_what_the_models_upstreams_cannot_do_cannot_be_chosen(
             looking(chromium, gateway.origin) as page,
         ):
             await signed_in(page, gateway.origin, gateway.key, "/playground")
+            await recorded(page)
+            await expect(page.locator("#hear-curl code")).to_contain_text("file=@recording.wav")
             assert await page.locator("#format option:enabled").all_inner_texts() == list(FORMATS)[:5]
             await expect(page.locator("[name=stream]")).to_be_disabled()
             await page.select_option("#hear-model", "gpt-4o-transcribe")
+            await expect(page.locator("#hear-curl code")).to_contain_text("file=@recording.webm")
             assert await page.locator("#format option:enabled").all_inner_texts() == list(FORMATS)
             await expect(page.locator("[name=stream]")).to_be_enabled()
             await page.select_option("#format", "diarized_json")

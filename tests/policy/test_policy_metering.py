@@ -82,6 +82,24 @@ def test_no_forged_figure_brings_the_bill_more_than_the_tolerance_below_the_larg
     assert found.source in {"upstream", "packets", "estimate"}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "source", "size", "charged_"),
+    [
+        (1.0, "header", 15_000_000, 80.0),  # at 120 Mb/s, says a header that nobody could check
+        (90.0, "header", 15_000_000, 90.0),
+        (1.0, "bytes", 15_000_000, 1.0),  # it leans high already
+        (1.0, "header", 0, 1.0),
+    ],
+)
+def test_a_header_that_nobody_could_check_is_not_believed_to_be_denser_than_a_cd(
+    seconds: float, source: str, size: int, charged_: float
+) -> None:
+    found = metered(upload(seconds, source), SAID_NOTHING, counted=None, price=BY_MINUTE, size=size)
+    assert (found.usage.seconds, found.source) == (charged_, "estimate")
+    counted = metered(upload(seconds, source), SAID_NOTHING, counted=2.0, price=BY_MINUTE, size=size)
+    assert (counted.usage.seconds, counted.source) == (2.0, "packets")
+
+
 def test_tokens_that_were_said_are_kept_beside_the_seconds() -> None:
     said = Usage(seconds=60.0, input_tokens=1_000, output_tokens=20, audio_tokens=900)
     for price in (BY_MINUTE, BY_TOKEN):
