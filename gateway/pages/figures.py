@@ -82,7 +82,8 @@ async def last_hour(visit: Visit) -> Recent:
     """The last hour of what a visitor may see. Raises Refused (503)."""
     since, kid = visit.site.clock() - HOUR, visit.who.kid
     found = await visit.site.books.history.since(since, lambda one: not kid or one.get("key") == kid, most=MOST_RECENT)
-    records = [one for one in found if not one.fields.get("takes_back")]
+    corrected = {one.fields.get("id") for one in found if one.fields.get("takes_back")}
+    records = [one for one in found if one.fields.get("takes_back") or one.fields.get("id") not in corrected]
     took = sorted(int(one.fields.get("latency_ms") or 0) for one in records if _served(one))
     sums = Sums(
         len(records),

@@ -3,7 +3,8 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   const at = new Date(time.dateTime);
   if (!Number.isNaN(at.valueOf())) {
     time.title = time.textContent;
-    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const timeStyle = time.closest(".limit") ? "short" : "medium";
+    time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle });
   }
 }
 
