@@ -55,7 +55,8 @@ async def found(visit: Visit, recent: Recent, standing: Mapping[str, Sequence[ob
     notices = [*_failing(recent)]
     if visit.who.operator:
         notices += [*_upstreams(visit), *(Notice("warn", note + ".", "/config") for note in visit.site.config.notes)]
-        for team in list(visit.site.config.teams)[:MOST_TEAMS]:
+        limited = [one.team.name for one in await visit.site.register.roll.teams() if one.team.limits]
+        for team in limited[:MOST_TEAMS]:
             (rows,) = await standings(visit.site.connection, team)
             notices += _limits(f"Team {team}", standing_rows(rows), f"/teams/{team}")
     else:
@@ -89,7 +90,7 @@ def where(visit: Visit, one: Upstream) -> Where:
 
 
 def _failing(recent: Recent) -> list[Notice]:
-    if recent.sums.errors < FEW * FAILING or recent.sums.failing < FAILING or recent.sums.requests < FEW:
+    if recent.sums.failing < FAILING or recent.sums.requests < FEW:
         return []
     share = words.percent(recent.sums.failing)
     return [Notice("bad", f"{share} of the last hour's requests failed: see which, and why.", "/requests?errors=1")]

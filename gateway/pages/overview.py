@@ -30,8 +30,8 @@ async def get(visit: Visit) -> Response:
         day=day,
         today=added([line for line in lines if line.by[0].startswith(day)]),
         hour=recent,
-        chart=chart("Requests, last 24 hours", hours, _by_model(lines), say=words.count),
-        spend=chart("Cost, last 24 hours", hours, _cost(lines), say=words.micro),
+        chart=chart("Requests, last 24 hours", hours, _by_model(lines, "requests"), say=words.count),
+        spend=chart("Cost, last 24 hours", hours, _by_model(lines, "usd"), say=words.micro),
         keys=_most(lines, 1) if who.operator else [],
         standing=standing,
         attention=await attention.found(visit, recent, standing),
@@ -51,19 +51,12 @@ async def _standing(visit: Visit) -> dict[str, list[object]]:
     }
 
 
-def _by_model(lines: Sequence[Line]) -> dict[tuple[str, str], float]:
+def _by_model(lines: Sequence[Line], metric: str) -> dict[tuple[str, str], float]:
+    """Sums by hour and model."""
     amounts: dict[tuple[str, str], float] = {}
     for line in lines:
         place = line.by[0][11:16], line.by[3] or "other requests"
-        amounts[place] = amounts.get(place, 0) + line.sums.get("requests", 0)
-    return amounts
-
-
-def _cost(lines: Sequence[Line]) -> dict[tuple[str, str], float]:
-    amounts: dict[tuple[str, str], float] = {}
-    for line in lines:
-        place = line.by[0][11:16], line.by[3] or "other requests"
-        amounts[place] = amounts.get(place, 0) + line.sums.get("usd", 0)
+        amounts[place] = amounts.get(place, 0) + line.sums.get(metric, 0)
     return amounts
 
 

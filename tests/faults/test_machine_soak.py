@@ -33,6 +33,7 @@ from tests.stub import Answer, failed, said, stub
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 HOUR = 3600.0
+SPELL = 8.0  # at one rate
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(int(SECONDS * 3) + 300)]
 
 
@@ -77,20 +78,11 @@ async def test_G_13_goodput_under_three_times_the_load(folder: Path) -> None:
         with port() as listener:
             async with machine(folder, config, listener) as one:
                 await _offered(one, 100, 2)
-                peak, rate = {"served": 0.0, "p99": 0.0, "p50": 0.0}, 200.0
-                while True:  # upwards, until no more is served
-                    said = len(one.said)
-                    found = await _offered(one, rate, 4)
-                    found["inside"] = _inside(one.said[said:])
-                    print(f"\nG-13 {rate:.0f} asked: {found}")
-                    if found["served"] <= peak["served"] * 1.05 or found["served"] < rate * 0.9:
-                        peak = max(peak, found, key=lambda one: one["served"])
-                        break
-                    peak, rate = found, rate * 1.4
-                said = len(one.said)
-                over = await _offered(one, 3 * peak["served"], 10)
-                over["inside"] = _inside(one.said[said:])
-                print(f"G-13 three times the peak: {over}")
+                peak, rate = await _asked(one, 200), 200.0
+                while rate < 2 * peak["served"]:  # upwards, until far more is asked than was ever served
+                    rate *= 1.4
+                    peak = max(peak, await _asked(one, rate), key=lambda found: found["served"])
+                over = await _asked(one, 3 * peak["served"])
                 async with one.client() as client:
                     text = (await client.get("/metrics")).text
                     print([line for line in text.splitlines() if line.startswith(("audiogate_shed", "audiogate_loop"))])
@@ -104,8 +96,17 @@ async def test_G_13_goodput_under_three_times_the_load(folder: Path) -> None:
     )
     assert set(over["found"]) <= {"200", "503", "-3", "-1"}  # -1: the kernel had no room for another connection
     assert set(after["found"]) == {"200"}
-    assert share >= 0.5  # the load takes three times the processor time, too
+    assert share >= 0.8
     assert over["inside"] < 2 * peak["inside"]
+
+
+async def _asked(one: Machine, rate: float) -> dict[str, Any]:
+    """The same for SPELL seconds, with the p99 inside the gateway."""
+    said = len(one.said)
+    found = await _offered(one, rate, SPELL)
+    found["inside"] = _inside(one.said[said:])
+    print(f"\nG-13 {rate:.0f} asked: {found}")
+    return found
 
 
 def _inside(said: str) -> float:
