@@ -23,7 +23,7 @@ test: $(MARK)-dev tools node ## Install what the whole suite needs, and run it
 	@rm -f .coverage .coverage.*
 	$(BIN)/pytest -n auto $(DECIDING) --cov --cov-context=test --cov-report=
 	$(BIN)/python tests/own_coverage.py
-	$(BIN)/pytest -n auto --dist worksteal $(DECIDING:%=--ignore=%)
+	$(BIN)/pytest -n auto --dist worksteal --durations=20 --durations-min=4 $(DECIDING:%=--ignore=%)
 
 coverage: $(MARK)-dev ## What the whole suite covers; it takes a third longer for it
 	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=term
