@@ -1,6 +1,7 @@
 """Writes the figures down as Markdown: what was wanted and what was found first, then everything that was measured."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from textwrap import fill
 from typing import Any
 
 from benchmarks.bar import US, Bar, Verdict, verdicts
@@ -68,7 +69,7 @@ def _machine(facts: Mapping[str, Any]) -> str:
     )
     how = f"Taken on {facts['day']}: {facts['length']}, medians"
     where = f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']} GB, Linux {facts['kernel']}"
-    return f"{how}. {where}, Python {facts['python']}. {versions}.\n"
+    return fill(f"{how}. {where}, Python {facts['python']}. {versions}.", 120, break_on_hyphens=False) + "\n"
 
 
 def _bars(found: Iterable[Verdict]) -> Iterator[str]:

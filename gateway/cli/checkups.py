@@ -14,7 +14,7 @@ from gateway.cli.books import console, table
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, read_config
 from gateway.upstreams.base import Upstream
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Not given: all of them.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Not given: all of them.")]
 
 
 def ask(names: Names = None, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:

@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 def completion(
     shell: Annotated[
-        Shell | None, typer.Argument(metavar="[SHELL]", help="Not given: the one that $SHELL names.")
+        Shell | None, typer.Argument(metavar="SHELL", help="Not given: the one that $SHELL names.")
     ] = None,
 ) -> None:
     """Print the script that completes commands and options, for bash, zsh or fish.

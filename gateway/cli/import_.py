@@ -24,7 +24,7 @@ To = Annotated[Path | None, typer.Option(help="The file to write. Not given: sta
 EnvFile = Annotated[
     Path | None, typer.Option(help="A file to write the secrets to, as NAME=value, for you alone.", dir_okay=False)
 ]
-Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="The files of the other gateway.")]
+Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="The files of the other gateway.")]
 STYLES = {
     "taken": "green",
     "changed": "yellow",

@@ -1,6 +1,7 @@
 """`audiogate init`: a configuration to start from, made to fit this machine."""
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Where to; made if need be.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Where to; made if need be.")] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", envvar="AUDIOGATE_CONFIG", help="The file; not given: gateway.yaml in FOLDER."),
@@ -55,7 +56,10 @@ def init(
         sentence = "No key of an upstream is set: export AIGC369_API_KEY or FOURALLAPI_API_KEY before you go on."
         print(sentence, file=sys.stderr)
     option = "" if path == DEFAULT_CONFIG else f" --config {shlex.quote(str(path))}"
-    print(f"\nNext:\n  audiogate check{option}\n  audiogate serve{option}")
+    called = Path(sys.argv[0])
+    lost = called.name == "audiogate" and shutil.which(called.name) is None  # as in an environment nobody activated
+    command = shlex.quote(str(called)) if lost else "audiogate"
+    print(f"\nNext:\n  {command} check{option}\n  {command} serve{option}")
 
 
 def _upstreams(keys: list[str]) -> str:

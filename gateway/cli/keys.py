@@ -8,6 +8,7 @@ import typer
 
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.terms import (
+    ORIGINS,
     Called,
     LimitWords,
     Models,
@@ -83,7 +84,8 @@ def list_keys(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> N
         print(KeyList(data=[key_row(one) for one in found]).model_dump_json(indent=2))
         return
     rows = [
-        (one.key.name, one.key.team, one.shown, one.state, limits_word(one.key.limits), one.origin) for one in found
+        (one.key.name, one.key.team, one.shown, one.state, limits_word(one.key.limits), ORIGINS[one.origin])
+        for one in found
     ]
     print_table(("name", "team", "key", "state", "limits", "from"), rows, nothing="There are no keys.")
 
@@ -114,7 +116,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("old text", f"good until {moment(record.previous_until)}" if record.previous_until else ""),
         ("note", key.note),
         ("created", when(record.made) or ""),
-        ("from", record.origin),
+        ("from", ORIGINS[record.origin]),
     ]
     print_facts(facts)
     print_standing(standing, nothing="The key itself is not limited." if shared else "Nothing is limited.")

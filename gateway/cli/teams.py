@@ -7,6 +7,7 @@ import typer
 
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.terms import (
+    ORIGINS,
     Called,
     LimitWords,
     Models,
@@ -72,7 +73,7 @@ def list_teams(config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> 
     if as_json:
         print(TeamList(data=[team_row(one) for one in found]).model_dump_json(indent=2))
         return
-    rows = [(one.team.name, one.state, limits_word(one.team.limits), one.origin) for one in found]
+    rows = [(one.team.name, one.state, limits_word(one.team.limits), ORIGINS[one.origin]) for one in found]
     print_table(("name", "state", "limits", "from"), rows, nothing="There are no teams; the gateway makes `default`.")
 
 
@@ -95,7 +96,7 @@ def show(called: Called, config: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = 
         ("time zone", team.timezone),
         ("note", team.note),
         ("created", when(record.made) or ""),
-        ("from", record.origin),
+        ("from", ORIGINS[record.origin]),
     ]
     print_facts(facts)
     print_standing(standing, nothing="Nothing is limited.")

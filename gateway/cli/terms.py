@@ -21,6 +21,7 @@ from gateway.store.register import Register
 from gateway.store.roll import Standing
 
 T = TypeVar("T")
+ORIGINS = {"config": "file", "admin": "by hand"}  # who made a key or a team, as tables and pages say it
 
 Called = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
 Models = Annotated[

@@ -93,7 +93,9 @@ def _print(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _state(row: Mapping[str, object]) -> str:
-    return f"drained since {row['drained_since']}" if row["drained_since"] else str(row["state"])
+    if row["drained_since"]:
+        return f"drained since {row['drained_since']}"
+    return "in use" if row["state"] == "used" else str(row["state"])
 
 
 def _balance(row: Mapping[str, object]) -> str:

@@ -34,7 +34,7 @@ class Timeouts:
 class Server:
     """Where the gateway listens; `workers` processes share the port.
 
-    `admin_token` opens /admin/ and the pages to operators; empty: nothing is there for them. `token_file`: the file
+    `admin_token` opens /admin/ and the pages to operators; empty: `serve` makes one. `token_file`: the file
     that it was made in, as the configuration has none. `metrics_token` opens /metrics to others than
     this machine. `trusted_proxies` are networks whose X-Forwarded-For is believed. `max_requests` and `max_connections`
     are how many a worker takes at once.

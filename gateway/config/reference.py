@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from textwrap import fill
 from typing import Any
 
 from gateway.config.schema import json_schema
@@ -18,8 +19,8 @@ line; `audiogate config show` tells what it comes to.
 
 In any value `${VAR}` stands for an environment variable, `${VAR:-default}` for one that may be unset or empty,
 `${file:/path}` for what a file holds, and `$$` for a dollar sign. Keys that are not listed here are mistakes.
-A gateway that serves reads the file again once it has changed ([reload](reload.md)); changes of `server` and `store`
-take a restart, but for the two tokens.
+A gateway that serves reads the file again once it has changed ([reload](reload.md)); changes of `server` (but for
+its two tokens), `store` and `telemetry` take a restart.
 """
 WORDS = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "a text"}
 
@@ -60,7 +61,7 @@ def _inside(schema: Node, node: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _sentence(node: Node) -> str:
-    return str(node["description"])
+    return fill(str(node["description"]), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(schema: Node, node: Node, title: str) -> str:

@@ -1,10 +1,12 @@
 """The table as a page of the documentation, with placeholders. Pure."""
 
 from collections.abc import Iterator
+from textwrap import fill
 
 from gateway.connect.apps import App
 from gateway.connect.table import snippets
 
+WIDTH = 120
 COMMAND = "python -m gateway.connect > docs/connect.md"
 _HEAD = f"""\
 <!-- Made by `{COMMAND}` from gateway/connect; do not edit it here. -->
@@ -25,7 +27,7 @@ def page() -> str:
 
 
 def _section(app: App) -> Iterator[str]:
-    yield f"## {app.title}\n\n{app.note}\n"
+    yield f"## {app.title}\n\n{fill(app.note, WIDTH, break_long_words=False, break_on_hyphens=False)}\n"
     for block in app.blocks:
         language = "" if block.language == "text" else block.language
         yield f"{block.title}:\n\n```{language}\n{block.text.rstrip()}\n```\n"

@@ -22,7 +22,7 @@ _SERVER = """
 server:
   host: ${AUDIOGATE_HOST:-127.0.0.1}
   port: ${AUDIOGATE_PORT:-8080}
-  admin_token: ${AUDIOGATE_ADMIN_TOKEN:-} # opens /admin/ to who shows it; empty: nothing is there
+  admin_token: ${AUDIOGATE_ADMIN_TOKEN:-} # opens the pages and /admin/; empty: made in `data`
   metrics_token: ${AUDIOGATE_METRICS_TOKEN:-}
 
 store:

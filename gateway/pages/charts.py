@@ -61,14 +61,19 @@ def chart(
     amounts: Mapping[tuple[str, str], float],
     *,
     say: Callable[[float], str],
+    like: Sequence[str] = (),
+    least: float = 0.0,
 ) -> Chart:
     """A chart of `amounts` by time and series; times are those in `at`, in that order. `say` tells an amount.
 
-    The largest series come first; from the eighth on they are added up.
+    The largest series come first, unless another chart, whose series look `like` this, has an order for them; from the
+    eighth on they are added up. From one line to the next it is a multiple of `least`, such as 1 for what is counted.
     """
-    names = _series(amounts)
+    names = _series(amounts, like)
     rows = _rows(at, names, amounts)
     top = nice(max((sum(row) for row in rows), default=0.0))
+    if least:
+        top = ceil(top / LINES / least) * LINES * least
     step = WIDTH / max(1, len(at))
     bars = tuple(
         _bar(place, step, row, top=top, told=_told(when, names, row, say))
@@ -95,11 +100,12 @@ def labels(at: Sequence[str]) -> tuple[Label, ...]:
     return tuple(Label(at[place], round((place + 0.5) / len(at) * 100, 2)) for place in places)
 
 
-def _series(amounts: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
+def _series(amounts: Mapping[tuple[str, str], float], like: Sequence[str]) -> tuple[str, ...]:
     sums: dict[str, float] = {}
     for (_, name), amount in amounts.items():
         sums[name] = sums.get(name, 0.0) + amount
-    names = sorted(sums, key=lambda name: (-sums[name], name))
+    places = {name: place for place, name in enumerate(like)}
+    names = sorted(sums, key=lambda name: (places.get(name, len(like)), -sums[name], name))
     return tuple(names) if len(names) <= MOST_SERIES + 1 else (*names[:MOST_SERIES], OTHERS)
 
 

@@ -1,5 +1,6 @@
 """How an answer of the pages is made: templates, and headers that let a browser load nothing from elsewhere."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -18,12 +19,16 @@ SAFE: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
 }
 
+# What nobody sees and what changes how others look: control characters, marks of direction, halves of characters.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
 
 @cache
 def _templates() -> Environment:
     found = Environment(
         loader=PackageLoader("gateway.pages"),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -37,3 +42,8 @@ def _templates() -> Environment:
 def rendered(template: str, facts: Mapping[str, object], *, status: int = 200) -> Response:
     """A page from a template and what it shows; all of that is escaped."""
     return HTMLResponse(_templates().get_template(template).render(facts), status, SAFE)
+
+
+def _seen(value: object) -> object:
+    """Whatever a template shows, wherever that is from: a text has nothing in it that is not seen."""
+    return _UNSEEN.sub("\ufffd", value) if type(value) is str else value

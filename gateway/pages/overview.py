@@ -24,14 +24,15 @@ async def get(visit: Visit) -> Response:
     recent, standing = await last_hour(visit), await _standing(visit)
     day = today(site.clock())
     hours = [at.strftime("%H:00") for at in period.units()]
+    asked = chart("Requests, last 24 hours", hours, _by_model(lines, "requests"), say=words.count, least=1)
     return visit.page(
         "overview.html",
         title="Overview",
         day=day,
         today=added([line for line in lines if line.by[0].startswith(day)]),
         hour=recent,
-        chart=chart("Requests, last 24 hours", hours, _by_model(lines, "requests"), say=words.count),
-        spend=chart("Cost, last 24 hours", hours, _by_model(lines, "usd"), say=words.micro),
+        chart=asked,
+        spend=chart("Cost, last 24 hours", hours, _by_model(lines, "usd"), say=words.micro, like=asked.series),
         keys=_most(lines, 1) if who.operator else [],
         standing=standing,
         attention=await attention.found(visit, recent, standing),

@@ -1,7 +1,5 @@
 """Signing in with the operators' token or with a key."""
 
-from urllib.parse import urlsplit
-
 from starlette.responses import RedirectResponse, Response
 
 from gateway.errors import Refused
@@ -46,6 +44,5 @@ def _why(refusal: Refused) -> str:
 
 def _here(to: str) -> str:
     """A page of ours, whatever somebody put into the link."""
-    parts = urlsplit(to)
-    ours = to.startswith("/") and not to.startswith(("//", "/\\")) and not parts.netloc
-    return to if ours and to.isprintable() and "\\" not in to else HOME
+    ours = to.startswith("/") and not to.startswith("//") and "\\" not in to
+    return to if ours and to.isprintable() else HOME

@@ -109,7 +109,8 @@ def _chart(wanted: Asked, lines: Sequence[Line], at: Sequence[str]) -> Chart:
         place = labels[line.by[0]], _called(wanted.by, line.by[1])
         amounts[place] = amounts.get(place, 0) + line.sums.get(metric, 0) / scale
     title = f"{SHOWN[wanted.show]} by {wanted.by}, each {wanted.unit}"
-    return chart(title, list(labels.values()), amounts, say=say)
+    least = 1 if wanted.show in ("requests", "characters") else 0
+    return chart(title, list(labels.values()), amounts, say=say, least=least)
 
 
 def _short(at: Sequence[str], unit: str) -> list[str]:

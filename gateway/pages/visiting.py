@@ -1,6 +1,7 @@
 """One visit to a page: who it is, whether they may, what they sent, and the page's room."""
 
 import asyncio
+import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,16 +50,23 @@ class Visit:
         """What stands in the query under a name."""
         return self.request.query_params.get(name, default)
 
+    @property
+    def said(self) -> str:
+        """What was done, as the address says it: what we said in this session, and nobody else put into a link."""
+        text, mark = self.asked("said"), self.asked("mark").encode()
+        ours = self.visitor is not None and hmac.compare_digest(self.visitor.mark(text).encode(), mark)
+        return text if ours else ""
+
     def page(self, template: str, *, status: int = 200, **facts: object) -> Response:
         """A page in the frame of all pages."""
         shown = [one for one in PLACES if one.name and self.visitor is not None and may(self.visitor, one)]
         here = next((one.path for one in shown if one.path == "/" + self.place.path.split("/")[1]), "")
-        frame = {"places": shown, "here": here, "who": self.visitor, "said": self.asked("said"), "site": self.site}
+        frame = {"places": shown, "here": here, "who": self.visitor, "said": self.said, "site": self.site}
         return rendered(template, {**frame, **facts}, status=status)
 
     def on(self, path: str, said: str = "") -> Response:
         """On to another page, which shows what was done; so that a reload does nothing twice."""
-        query = "?" + urlencode({"said": said}) if said else ""
+        query = "?" + urlencode({"said": said, "mark": self.who.mark(said)}) if said else ""
         return RedirectResponse(quote(path) + query, 303, SAFE)
 
 
@@ -76,7 +84,8 @@ async def answer(place: Place, site: Site, request: Request) -> Response:
             signing_in = place.who == "anybody"
             sent_by(None if signing_in else visit.visitor, request, visit.form.get("token", ""))
         room = await asyncio.to_thread(import_module, f"gateway.pages.{place.room}")
-        found: Response = await (room.post if request.method == "POST" else room.get)(visit)
+        async with site.guard.turn(visit.visitor.kid if visit.visitor is not None else ""):
+            found: Response = await (room.post if request.method == "POST" else room.get)(visit)
     except Refused as refusal:
         return _refused(visit, refusal)
     except Exception:

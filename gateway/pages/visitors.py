@@ -7,7 +7,6 @@ what a browser says about where a request comes from has to fit.
 import hashlib
 import hmac
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,9 +41,13 @@ class Visitor:
         """What they are called."""
         return "operator" if self.caller is None else self.caller.name
 
+    def mark(self, text: str) -> str:
+        """What tells in an address that the text beside it is ours, said in this session."""
+        return hmac.new(self.token.encode(), text.encode(), "sha256").hexdigest()[:16]
+
 
 async def sign_in(site: Site, request: Request, text: str) -> str:
-    """Begin a session for whoever shows the operators' token or a key; the cookie's text.
+    """Begin a session for whoever shows the operators' token or a key; the cookie's text. The one before is over.
 
     Raises Refused: 401, 429 after too many wrong ones from that address, 503.
     """
@@ -55,15 +58,18 @@ async def sign_in(site: Site, request: Request, text: str) -> str:
         if refusal.row.status == 401:
             site.guard.wrong(request)
         raise
+    before = request.cookies.get(cookie_name(request), "")
+    if before:
+        await site.sessions.end(before)
     return await site.sessions.begin(session)
 
 
 async def _session(site: Site, request: Request, text: str) -> Session:
+    """Of holders it is not written down, like all that they see of themselves: they could fill the audit stream."""
     if site.guard.knows(text):
         await site.register.roll.note("pages.sign_in", "operator")
         return Session("", _proof(site.config.server.admin_token))
     caller = await site.parts.keys.holder(parse(text), now=site.clock(), peer=_peer(request), fresh=True)
-    await site.register.roll.note("pages.sign_in", caller.name)
     return Session(caller.kid, caller.digest)
 
 
@@ -78,7 +84,7 @@ async def visitor(site: Site, request: Request) -> Visitor | None:
         operator = site.config.server.admin_token
         return Visitor(token) if operator and hmac.compare_digest(session.proof, _proof(operator)) else None
     caller = await site.parts.keys.find(session.kid, fresh=True)
-    if caller is None or not _good(caller, session, now=site.clock(), peer=_peer(request)):
+    if caller is None or not _good(caller, session, peer=_peer(request)):
         return None
     return Visitor(token, caller)
 
@@ -87,7 +93,7 @@ def sent_by(visitor: Visitor | None, request: Request, token: str) -> None:
     """Whether a form comes from a page of ours. Raises Refused (403)."""
     said = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
-    ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    ours = origin is None or origin.partition("://")[2] == request.headers.get("host")
     if said not in ("same-origin", "none") or not ours:
         raise refuse("other_site")
     if visitor is not None and not hmac.compare_digest(visitor.token.encode(), token.encode()):
@@ -107,10 +113,10 @@ def cookie_name(request: Request) -> str:
     return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
-def _good(caller: Caller, session: Session, *, now: float, peer: str) -> bool:
+def _good(caller: Caller, session: Session, *, peer: str) -> bool:
+    """Whether it has expired is in its state, by the store's clock."""
     shown = session.proof in (caller.digest, caller.previous) and bool(session.proof)
-    expired = caller.expires is not None and caller.expires <= now
-    return shown and caller.state == "active" and not expired and caller.may_call_from(peer)
+    return shown and caller.state == "active" and caller.may_call_from(peer)
 
 
 def _proof(token: str) -> str:

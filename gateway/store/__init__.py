@@ -10,6 +10,7 @@ server. Rules (what a limit means, what is charged) come in as plain values from
 | one request | `limits` (admit, switch), `grants`; `leases` (renew, reap); `usage` (settle), `hours`; `journal` |
 | one sent again | `repeats` (claim, finish) |
 | keys and teams | `keys` (of the file, and who holds one), `register` (by hand), `roll` (read), `records`, `pepper` |
+| what operators do | `sessions` (of the pages), `drains` (upstreams out of use) |
 | what was used | `totals` (sums), `stream` and `history` (single requests), `books` (for operators) |
 | the server of our own | `embedded`, `engine` |
 """

@@ -1,7 +1,10 @@
 """The doors to /admin/ and /metrics: who has not shown the right token is read nothing of, who has is read little."""
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -15,6 +18,7 @@ from gateway.policy.limits import duration
 from gateway.policy.throttle import Throttle
 
 MOST_BYTES = 65_536
+AT_ONCE, MOST_WAITING = 2, 20  # visits of one key's holder to pages
 # What every answer but those of audio carries: it is data, no page, and is shown to nobody else.
 SAFE = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -25,12 +29,20 @@ SAFE = (
 FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "x-forwarded-host", "x-forwarded-proto", "via")
 
 
+class _Turn:
+    """The visits of one key's holder: how many there are, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.visits, self.next = 0, asyncio.Semaphore(AT_ONCE)
+
+
 class Guard:
-    """Tokens, and who showed wrong ones. `clock` gives monotonic seconds."""
+    """Tokens, who showed wrong ones, and whose visits take turns. `clock` gives monotonic seconds."""
 
     def __init__(self, *, admin_token: str, metrics_token: str, clock: Callable[[], float]) -> None:
         self._admin, self._metrics, self._clock = admin_token, metrics_token, clock
         self._throttle = Throttle()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()  # as long as there are visits
 
     def operator(self, request: Request) -> None:
         """Refused unless the operators' token is shown: 401, or 429 after too many wrong ones."""
@@ -57,6 +69,25 @@ class Guard:
     def wrong(self, request: Request) -> None:
         """A wrong token came from there."""
         self._throttle.failed(_peer(request), self._clock())
+
+    @asynccontextmanager
+    async def turn(self, kid: str) -> AsyncIterator[None]:
+        """Around a visit to a page, which may look at a lot: of a key's holder AT_ONCE are under way, others wait.
+
+        Operators ("") never do. Raises Refused (503) where MOST_WAITING wait already.
+        """
+        if not kid:
+            yield
+            return
+        turn = self._turns.get(kid) or self._turns.setdefault(kid, _Turn())
+        if turn.visits >= AT_ONCE + MOST_WAITING:
+            raise refuse("overloaded", retry_after=1, wait="1s")
+        turn.visits += 1
+        try:
+            async with turn.next:
+                yield
+        finally:
+            turn.visits -= 1
 
     def _check(self, request: Request, tokens: Sequence[str], name: str) -> None:
         self.patient(request)

@@ -54,6 +54,18 @@ def test_from_the_eighth_on_series_are_added_up() -> None:
     assert len(eight.series) == MOST_SERIES + 1
 
 
+def test_what_is_counted_is_never_halved_on_the_scale() -> None:
+    for amount, ticks in ((1.0, "43210"), (10.0, ["12", "9", "6", "3", "0"]), (30.0, ["40", "30", "20", "10", "0"])):
+        found = chart("t", ["a"], {("a", "x"): amount}, say=lambda value: f"{value:g}", least=1)
+        assert found.ticks == tuple(ticks)
+
+
+def test_series_keep_the_order_of_another_chart() -> None:
+    amounts = {("a", "x"): 1.0, ("a", "y"): 2.0, ("a", "z"): 3.0}
+    assert chart("t", ["a"], amounts, say=str).series == ("z", "y", "x")
+    assert chart("t", ["a"], amounts, say=str, like=("y", "w", "x")).series == ("y", "x", "z")
+
+
 def test_a_series_that_is_called_others_keeps_its_own_amount() -> None:
     amounts = {("01-01", f"m{number}"): 1.0 for number in range(12)} | {("01-01", OTHERS): 100.0}
     found = drawn(amounts)

@@ -39,9 +39,10 @@ if (secret && location.hash.length > 1) {
   secret.value = decodeURIComponent(location.hash.slice(1));
   history.replaceState(null, "", location.pathname + location.search);
 }
-// A key that somebody signs in with is kept in this tab alone, for the playground.
+// A key that somebody signs in with is kept in this tab alone, for the playground; what another one left there is gone.
 if (secret) {
   secret.form.addEventListener("submit", () => {
+    sessionStorage.removeItem("key");
     if (secret.value.startsWith("ag_")) sessionStorage.setItem("key", secret.value.trim());
   });
 }

@@ -411,7 +411,8 @@ const speaking = new Half(speak, {
       first ||= performance.now() - began;
       data.push(piece);
     }
-    const blob = new Blob(data, { type: response.headers.get("content-type") ?? "" });
+    const said = response.headers.get("content-type") ?? "";
+    const blob = new Blob(data, { type: said.startsWith("audio/") ? said : "application/octet-stream" }); // no page of ours
     download($(".save", speak), blob, spoken());
     player.src = $(".save", speak).href;
     return { "First byte after": first && seconds(first), Size: `${(blob.size / 1000).toFixed(1)} KB` };
