@@ -27,7 +27,8 @@ ROWS: Mapping[str, Row] = {
         403,
         CALLER,
         "other_site",
-        "This form did not come from a page of this session. Open the page again and send it from there.",
+        "This form did not come from a page of this session. Open the page again and send it from there; a proxy in "
+        "front has to pass the Host header on as it is.",
         retry="no",
     ),
     # the connection

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import Refused
 from gateway.policy.periods import Period
-from gateway.store.history import MOST_LISTED, History
+from gateway.store.history import MOST_FOUND, MOST_LISTED, History
 from gateway.store.roll import Roll
 from gateway.store.stream import Record
 from gateway.store.totals import Line, Totals
@@ -31,7 +31,7 @@ class Books:
     async def request(self, rid: str, *, kid: str = "") -> list[Record]:
         """`History.find`. Raises Refused (404), the same for what is of another key than `kid`."""
         try:
-            found = await self.history.find(rid)
+            found = await self.history.find(rid, most=MOST_LISTED if kid else MOST_FOUND)
             if kid and any(one.fields.get("key") != kid for one in found):
                 raise self.history.none(rid)
         except Refused as refusal:

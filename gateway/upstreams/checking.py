@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 from gateway.upstreams.base import Upstream, Verdict
-from gateway.upstreams.judging import HIDDEN_ERROR, judge
+from gateway.upstreams.judging import HIDDEN_ERROR, judge, printable
 
 MODELS = "/models"
 CLOCK = 60.0  # seconds by which its clock may differ from ours
@@ -94,7 +94,7 @@ def _is_refusal(upstream: Upstream, heard: Heard) -> bool:
 def _refusal(upstream: Upstream, heard: Heard) -> Checked:
     where = f"upstreams.{upstream.name}"
     if 300 <= heard.status < 400:
-        to = heard.location[:200] or "nowhere"
+        to = printable(heard.location[:200]) or "nowhere"
         return Checked(False, "moved", f"It leads to {to} ({heard.status}): set {where}.base_url to where it is now.")
     outcome = judge(upstream.kind, status=heard.status, body=heard.body or b"")
     if outcome.verdict not in _ANSWERS:

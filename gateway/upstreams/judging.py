@@ -68,9 +68,15 @@ LONGEST_MESSAGE = 1000  # characters that are searched for what must not be told
 _HOST = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b|\b[\w-]+(?:\.[\w-]+)+\.[A-Za-z]{2,}\b", re.ASCII)
 
 
+def printable(text: str) -> str:
+    """A text of somebody else's with a space for what cannot be shown, or would move a terminal's cursor."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
+
+
 def _tidy(text: str) -> str:
     """An upstream's words, fit for a caller: no hosts, no keys, no request ids of hops that the caller cannot ask."""
-    text = re.sub(r"\s*\(request id:[^)]*\)", "", text[:LONGEST_MESSAGE], flags=re.IGNORECASE)
+    text = printable(text[:LONGEST_MESSAGE])
+    text = re.sub(r"\s*\(request id:[^)]*\)", "", text, flags=re.IGNORECASE)
     text = re.sub(r"[a-z]+://\S+", "[address]", text)
     text = re.sub(r"(?<![A-Za-z0-9])(?:sk|ag)[-_][A-Za-z0-9_*.\-]{4,}", "[key]", text)
     text = _HOST.sub("[address]", text)

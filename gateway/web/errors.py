@@ -30,7 +30,7 @@ def rendered(refusal: Refused) -> Rendered:
     if retry != "sdk":
         headers["x-should-retry"] = "true" if retry == "yes" else "false"
     headers.update(refusal.headers)
-    body = json.dumps(refusal.envelope(), ensure_ascii=False).encode()
+    body = json.dumps(refusal.envelope(), ensure_ascii=False).encode(errors="replace")
     headers["content-length"] = str(len(body))
     return row.status, list(headers.items()), body
 

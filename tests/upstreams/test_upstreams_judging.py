@@ -175,6 +175,16 @@ def test_hosts_without_a_scheme_are_cut_out_too(said: str) -> None:
     assert "10.0.0.2" not in found
 
 
+@pytest.mark.parametrize("odd", ["\ud800", "\x1b[31m", "\x9b31m", "\u202e", "\x00", "\x85"])
+def test_what_cannot_be_shown_is_cut_out_of_all_words(odd: str) -> None:
+    error = {"message": f"no{odd}way", "type": f"a{odd}b", "param": f"c{odd}d", "code": f"e{odd}f"}
+    found = judge(KINDS["openai"], status=400, body=json.dumps({"error": error}).encode())
+    said = " ".join((found.message, found.type or "", found.param or "", found.code or ""))
+    assert said.isprintable()
+    assert "no" in said
+    assert found.message.encode()
+
+
 @pytest.mark.parametrize("filling", ["a", "a.", "a-", " ", " (request id:"])
 def test_a_long_message_costs_no_more_than_a_short_one(filling: str) -> None:
     """An upstream may repeat what a caller wrote, so anybody could stop the gateway with it."""
