@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from gateway import __version__
 from gateway.config.model import Config
 from gateway.errors import Refused
-from gateway.pages.places import routes
+from gateway.pages.places import lost, routes
 from gateway.pages.site import Site
 from gateway.parts import Parts
 from gateway.store.books import Books
@@ -48,7 +48,6 @@ def api(
         redirect_slashes=False,  # the address that it would redirect to is made of the Host header
         exception_handlers={
             Refused: errors.on_refused,
-            HTTPException: errors.on_http_error,
             RequestValidationError: errors.on_invalid,
             Exception: errors.on_failure,
         },
@@ -69,5 +68,6 @@ def api(
     seen = Books(Totals(connection), records, visible.roll)
     site = Site(config, parts, connection, seen, visible, Sessions(connection), guard, clock)
     app.router.routes.extend(routes(site))
+    app.add_exception_handler(HTTPException, lost(site, errors.on_http_error))
     app.include_router(operations.router(parts.metrics, guard=guard, not_ready=not_ready))
     return app

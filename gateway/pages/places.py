@@ -13,6 +13,7 @@ from starlette.routing import Route
 from gateway.pages.site import Site
 
 Who = Literal["anybody", "holders", "operators"]
+Answer = Callable[[Request, Exception], Awaitable[Response]]
 Methods = Sequence[Literal["GET", "POST"]]
 
 
@@ -57,6 +58,23 @@ def routes(site: Site) -> list[Route]:
     return [
         Route(place.path, _door(place, site), methods=list(place.methods), include_in_schema=False) for place in PLACES
     ]
+
+
+LOST = Place("/lost", "lost", "anybody")
+PROGRAMS = ("/v1", "/admin", "/metrics")
+
+
+def lost(site: Site, otherwise: Answer) -> Answer:
+    """What is answered where there is nothing: a page to who reads it in a browser, `otherwise` to programs."""
+    door = _door(LOST, site)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        read = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+        if read and not request.url.path.startswith(PROGRAMS):
+            return await door(request)
+        return await otherwise(request, error)
+
+    return answer
 
 
 def _door(place: Place, site: Site) -> Callable[[Request], Awaitable[Response]]:

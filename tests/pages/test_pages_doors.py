@@ -191,6 +191,19 @@ async def test_without_a_token_only_holders_come_in(store_url: str, data: Path) 
             assert (await alice.get("/")).status_code == 200
 
 
+async def test_where_there_is_nothing_people_get_a_page_and_programs_an_error(store_url: str, data: Path) -> None:
+    async with house(store_url, data) as (gateway, _), visitor(gateway.origin, TOKEN) as operator:
+        browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        said = await operator.get("/nowhere/%3Cscript%3E", headers=browser)
+        assert said.status_code == 404
+        assert "Invalid URL (GET /nowhere/&lt;script&gt;)" in said.text
+        assert "default-src 'self'" in said.headers["content-security-policy"]
+        assert (await operator.get("/nowhere")).json()["error"]["message"] == "Invalid URL (GET /nowhere)"
+        for path in ("/v1/nowhere", "/admin/nowhere"):
+            assert "error" in (await operator.get(path, headers=browser)).json()
+        assert (await operator.request("PUT", "/", headers=browser)).json()["error"]["code"] is None
+
+
 async def test_forms_are_bounded_and_broken_ones_are_told(store_url: str, data: Path) -> None:
     async with house(store_url, data) as (gateway, _), visitor(gateway.origin, TOKEN) as operator:
         typed = {"content-type": "application/x-www-form-urlencoded"}
