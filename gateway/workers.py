@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -60,9 +61,9 @@ class Workers:
             for _ in range(self._start.config.server.workers):
                 self._workers.append(self._begin())
             while not self._told:
-                self._sleep(LOOK_SECONDS, [one.process for one in self._workers])
+                quiet = self._sleep(LOOK_SECONDS, [one.process for one in self._workers])
                 self._reload()
-                self._replace()
+                self._replace(quiet=quiet)
         finally:
             self._end()
 
@@ -77,13 +78,12 @@ class Workers:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, told)
 
-    def _sleep(self, seconds: float, processes: Sequence[SpawnProcess]) -> None:
-        """Until a signal comes or one of these dies, or has died already; at most so long."""
-        wait([self._woken, *(process.sentinel for process in processes)], seconds)
-        try:
+    def _sleep(self, seconds: float, processes: Sequence[SpawnProcess]) -> bool:
+        """Until a signal comes or one of these dies, or has died already; at most so long. True: it was as long."""
+        reasons = wait([self._woken, *(process.sentinel for process in processes)], seconds)
+        with suppress(BlockingIOError):
             self._woken.recv(4096)
-        except BlockingIOError:
-            return
+        return not reasons
 
     def _begin(self) -> Worker:
         ours, theirs = _spawned.Pipe(duplex=False)
@@ -112,12 +112,16 @@ class Workers:
         for process in _running(self._workers):
             os.kill(process.pid or 0, signal.SIGHUP)
 
-    def _replace(self) -> None:
-        """Workers that have died, or hang."""
+    def _replace(self, *, quiet: bool) -> None:
+        """Workers that have died, or hang.
+
+        Silence counts where it was `quiet` in between: one that dies shows before its end is known, and looks follow
+        upon each other without a pause until then.
+        """
         for at, one in enumerate(self._workers):
             if self._told:
                 return
-            if one.process.exitcode is None and not _hangs(one):
+            if one.process.exitcode is None and not _hangs(one, quiet=quiet):
                 continue
             one.process.kill()
             one.process.join()
@@ -170,7 +174,7 @@ def _running(workers: Sequence[Worker]) -> list[SpawnProcess]:
     return [one.process for one in workers if one.process.exitcode is None]
 
 
-def _hangs(one: Worker) -> bool:
+def _hangs(one: Worker, *, quiet: bool) -> bool:
     """Whether it has beaten before, and not for a minute."""
     try:
         beaten = bool(os.read(one.beats.fileno(), 4096))
@@ -178,6 +182,6 @@ def _hangs(one: Worker) -> bool:
         beaten = False
     if beaten:
         one.silent = 1
-    elif one.silent:
+    elif one.silent and quiet:
         one.silent += 1
     return one.silent > SILENT_LOOKS
