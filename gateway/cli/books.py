@@ -49,8 +49,3 @@ def console() -> Console:
 def table(title: str = "") -> Table:
     """An empty table in the style of all of them."""
     return Table(box=box.SIMPLE, header_style="bold", title=title or None, title_justify="left")
-
-
-def plain(text: str) -> str:
-    """A text that callers may have made up, without what could steer a terminal."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in text)

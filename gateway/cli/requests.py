@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.books import console, plain, table, with_books
+from gateway.cli.books import console, table, with_books
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath
 from gateway.cli.usage_table import clock, dollars
 from gateway.policy.exports import CURSOR
 from gateway.policy.steps import read
+from gateway.policy.terms import plain
 from gateway.store.history import MOST_LISTED
 from gateway.web.records import RequestList, RequestRow, request_row
 

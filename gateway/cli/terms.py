@@ -7,14 +7,14 @@ from typing import Annotated, TypeVar
 import typer
 from rich.text import Text
 
-from gateway.cli.books import console, plain, table
+from gateway.cli.books import console, table
 from gateway.cli.meter import bar
 from gateway.cli.options import read_config, with_store
 from gateway.config.model import Config
 from gateway.groundwork import pepper_of
 from gateway.metrics import Metrics
 from gateway.policy.limits import Limit
-from gateway.policy.terms import limit_word, moment, read_limit, told
+from gateway.policy.terms import limit_word, moment, plain, read_limit, told
 from gateway.store.connection import opened
 from gateway.store.layout import check_layout
 from gateway.store.register import Register

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from gateway.cli.books import console, plain, table
+from gateway.cli.books import console, table
 from gateway.policy.periods import TIMES, Period
 from gateway.policy.pricing import MICRO
+from gateway.policy.terms import plain
 from gateway.store.totals import Line
 from gateway.web.records import usage_rows
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from gateway.pages import words
 from gateway.pages.visiting import Visit
 from gateway.policy.periods import TIMES, Period, named, read_period
+from gateway.policy.terms import plain
 from gateway.store.totals import DIMENSIONS, KEPT
 
 SPANS: Mapping[str, str] = {
@@ -53,7 +53,7 @@ def asked(visit: Visit) -> Asked:
     """What a visit asks; nothing is checked yet. Holders ask about themselves alone."""
 
     def told(name: str, default: str = "") -> str:
-        return words.plain(visit.asked(name).strip()) or default
+        return plain(visit.asked(name).strip()) or default
 
     since, until = told("since"), told("until")
     only = {name: told(name) for name in dimensions(visit) if told(name)}

@@ -50,7 +50,7 @@ class Where:
     more: str = ""
 
 
-async def found(visit: Visit, recent: Recent, standing: Mapping[str, Sequence[object]]) -> list[Notice]:
+async def found(visit: Visit, recent: Recent, standing: Mapping[str, Sequence[StandingRow]]) -> list[Notice]:
     """All of it, the worst first. Raises Refused (503)."""
     notices = [*_failing(recent)]
     if visit.who.operator:
@@ -105,10 +105,9 @@ def _upstreams(visit: Visit) -> list[Notice]:
     return notices
 
 
-def _limits(name: str, limits: Sequence[object], path: str) -> list[Notice]:
+def _limits(name: str, limits: Sequence[StandingRow], path: str) -> list[Notice]:
     notices = []
     for one in limits:
-        assert isinstance(one, StandingRow)
         used, limit = float(one.used) + float(one.reserved), float(one.limit)
         if one.measure == "concurrency" or one.per == "minute" or used < limit * NEARLY:
             continue

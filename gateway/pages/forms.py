@@ -1,8 +1,9 @@
 """What forms about keys and teams say, in the shape of the configuration file; `config/asked.py` checks it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import TypeVar
 
 from gateway.config.model import Key, Team
 from gateway.pages.visiting import Visit
@@ -13,6 +14,7 @@ BLANK_ROWS = 2
 ROW = ("measure", "per", "amount", "burst")
 SINGLE = ("team", "timezone", "expires", "note")
 LISTS = ("models", "upstreams", "ips")
+H = TypeVar("H", Key, Team)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ def asked(visit: Visit) -> dict[str, object]:
         found["exact"] = "true" if "exact" in form else "false"
     found["limits"] = [_limit(row) for row in _rows(visit) if row["amount"]] or None
     return found
+
+
+def onto(asked: H, fields: Sequence[str]) -> Callable[[H], H]:
+    """The change that gives a key or a team what was asked for in these fields."""
+    return lambda now: replace(now, **{field: getattr(asked, field) for field in fields})
 
 
 def sent(visit: Visit) -> Filled:

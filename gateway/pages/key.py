@@ -1,11 +1,8 @@
 """One key: what it is, how far its limits are used, and what can be done with it."""
 
-from dataclasses import replace
-
 from starlette.responses import Response
 
 from gateway.config.asked import key_asked
-from gateway.config.model import Key
 from gateway.errors import Refused, refuse
 from gateway.pages import forms
 from gateway.pages.forms import Filled
@@ -35,7 +32,7 @@ async def post(visit: Visit) -> Response:
         return visit.on(f"/keys/{visit.name}", f"The key {visit.name} is revoked.")
     try:
         key = key_asked(visit.name, forms.asked(visit), upstreams=visit.site.config.upstream_limits)
-        await register.change_key(visit.name, lambda now: _changed(now, key))
+        await register.change_key(visit.name, forms.onto(key, FIELDS))
     except Refused as refusal:
         if refusal.row.status != 400:
             raise
@@ -60,10 +57,6 @@ async def _page(visit: Visit, *, refusal: Refused | None = None, form: Filled | 
         upstreams=list(visit.site.config.upstream_limits),
         file=visit.site.config.file,
     )
-
-
-def _changed(now: Key, asked: Key) -> Key:
-    return replace(now, **{field: getattr(asked, field) for field in FIELDS})
 
 
 def _overlap(text: str) -> int:

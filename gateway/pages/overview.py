@@ -1,16 +1,16 @@
 """The first page: today and the last hour, where the upstreams stand, and what needs somebody's attention."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
 from gateway.pages import attention, words
 from gateway.pages.charts import chart
-from gateway.pages.figures import added, last_hour, last_hours, of, today, used
+from gateway.pages.figures import Sums, added, last_hour, last_hours, of, today, used
 from gateway.pages.visiting import Visit
-from gateway.store.roll import Standing, standings
+from gateway.store.roll import standings
 from gateway.store.totals import Line
-from gateway.web.rows import standing_rows
+from gateway.web.rows import StandingRow, standing_rows
 
 HOURS = 24
 KEYS_SHOWN = 5
@@ -33,22 +33,22 @@ async def get(visit: Visit) -> Response:
         hour=recent,
         chart=asked,
         spend=chart("Cost, last 24 hours", hours, _by_model(lines, "usd"), say=words.micro, like=asked.series),
-        keys=_most(lines, 1) if who.operator else [],
+        keys=_most(lines) if who.operator else [],
         standing=standing,
         attention=await attention.found(visit, recent, standing),
         upstreams=attention.upstreams(visit) if who.operator else [],
     )
 
 
-async def _standing(visit: Visit) -> dict[str, list[object]]:
+async def _standing(visit: Visit) -> dict[str, list[StandingRow]]:
     """The limits of a holder's key and team, by what they are called."""
     caller = visit.who.caller
     if caller is None:
         return {}
-    found: Sequence[Sequence[Standing]] = await standings(visit.site.connection, caller.team, kid=caller.kid)
+    team, key = await standings(visit.site.connection, caller.team, kid=caller.kid)
     return {
-        f"Key {caller.name}": list(standing_rows(found[1])),
-        f"Team {caller.team} (all its keys)": list(standing_rows(found[0])),
+        f"Key {caller.name}": standing_rows(key),
+        f"Team {caller.team} (all its keys)": standing_rows(team),
     }
 
 
@@ -61,9 +61,10 @@ def _by_model(lines: Sequence[Line], metric: str) -> dict[tuple[str, str], float
     return amounts
 
 
-def _most(lines: Sequence[Line], column: int) -> list[tuple[str, object]]:
-    """Who used most in this time, by cost and then by requests."""
-    names = {line.by[column] for line in lines}
-    sums = [(name, of([line.sums for line in lines if line.by[column] == name])) for name in names]
-    sums.sort(key=lambda pair: (-pair[1].usd, -pair[1].requests, pair[0]))
-    return list(sums[:KEYS_SHOWN])
+def _most(lines: Sequence[Line]) -> list[tuple[str, Sums]]:
+    """The keys that used most in this time, by cost and then by requests."""
+    by_key: dict[str, list[Mapping[str, int]]] = {}
+    for line in lines:
+        by_key.setdefault(line.by[1], []).append(line.sums)
+    sums = [(key, of(some)) for key, some in by_key.items()]
+    return sorted(sums, key=lambda pair: (-pair[1].usd, -pair[1].requests, pair[0]))[:KEYS_SHOWN]

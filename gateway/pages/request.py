@@ -12,6 +12,7 @@ from gateway.pages.requests import ID, whole
 from gateway.pages.timeline import spent, timeline
 from gateway.pages.visiting import Visit
 from gateway.policy.exports import row_of
+from gateway.policy.terms import plain
 from gateway.store.stream import Record
 
 SOURCES: Mapping[str, str] = {
@@ -46,7 +47,7 @@ async def get(visit: Visit) -> Response:
     """The page. Raises Refused: 404, the same for what others sent; 503."""
     books, rid = visit.site.books, visit.name
     if not ID.fullmatch(rid):
-        raise books.history.none(words.plain(rid))
+        raise books.history.none(plain(rid))
     records = await books.request(rid, kid=visit.who.kid)
     one = records[-1].fields
     row = row_of(records[-1].cursor, one)
@@ -114,7 +115,7 @@ def _corrected(pair: Sequence[Record]) -> str:
     closed, cost = str(before.get("error") or "closed"), words.exact(whole(before, "cost_micro_usd"))
     taken, now = words.exact(whole(after, "takes_back")), words.exact(whole(after, "cost_micro_usd"))
     return (
-        f"This request was first recorded as {words.plain(closed)}, at {cost}. Its gateway came back and settled it "
+        f"This request was first recorded as {plain(closed)}, at {cost}. Its gateway came back and settled it "
         f"after all: {taken} were taken back and {now} charged."
     )
 

@@ -15,6 +15,7 @@ from gateway.pages.breakdown import choices
 from gateway.pages.visiting import Visit
 from gateway.policy.exports import CURSOR, row_of
 from gateway.policy.periods import Period
+from gateway.policy.terms import plain
 from gateway.store.stream import Record
 
 ID = re.compile("req_[0-9a-f]{32}")
@@ -55,7 +56,7 @@ async def get(visit: Visit) -> Response:
 
 async def _page(visit: Visit, why: str, *, before: str) -> Response:
     books, kid, errors = visit.site.books, visit.who.kid, bool(visit.asked("errors"))
-    only = {name: words.plain(visit.asked(name).strip()) for name in dimensions(visit)}
+    only = {name: plain(visit.asked(name).strip()) for name in dimensions(visit)}
     found, following = await books.requests(
         PAGE + 1, before=before, errors=errors, kid=kid, most=MOST_LOOKED_AT, **only
     )

@@ -1,11 +1,8 @@
 """One team: how far its limits are used, its keys, and how it is changed."""
 
-from dataclasses import replace
-
 from starlette.responses import Response
 
 from gateway.config.asked import team_asked
-from gateway.config.model import Team
 from gateway.errors import Refused
 from gateway.pages import forms
 from gateway.pages.forms import Filled
@@ -24,7 +21,7 @@ async def post(visit: Visit) -> Response:
     """Change it. Raises Refused (404, 409)."""
     try:
         team = team_asked(visit.name, forms.asked(visit), upstreams=visit.site.config.upstream_limits)
-        await visit.site.register.change_team(visit.name, lambda now: _changed(now, team))
+        await visit.site.register.change_team(visit.name, forms.onto(team, FIELDS))
     except Refused as refusal:
         if refusal.row.status != 400:
             raise
@@ -48,7 +45,3 @@ async def _page(visit: Visit, *, refusal: Refused | None = None, form: Filled | 
         upstreams=list(visit.site.config.upstream_limits),
         file=visit.site.config.file,
     )
-
-
-def _changed(now: Team, asked: Team) -> Team:
-    return replace(now, **{field: getattr(asked, field) for field in FIELDS})

@@ -15,6 +15,7 @@ from gateway.pages.charts import Chart, chart
 from gateway.pages.figures import added
 from gateway.pages.visiting import Visit
 from gateway.policy.periods import TIMES
+from gateway.policy.terms import plain
 from gateway.store.totals import Line
 
 MOST_ROWS = 300
@@ -93,7 +94,7 @@ def _fields(visit: Visit, wanted: Asked, broken: Breakdown) -> list[Field]:
 
 
 def _same(values: Iterable[str]) -> dict[str, str]:
-    return {value: words.plain(value) for value in values if value}
+    return {value: plain(value) for value in values if value}
 
 
 def _paid(lines: Sequence[Line]) -> int:
@@ -125,4 +126,4 @@ def _short(at: Sequence[str], unit: str) -> list[str]:
 
 
 def _called(by: str, value: str) -> str:
-    return words.plain(value) or NAMELESS.get(by, "none")
+    return plain(value) or NAMELESS.get(by, "none")

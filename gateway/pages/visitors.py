@@ -15,6 +15,7 @@ from gateway.errors import Refused, refuse
 from gateway.pages.site import Site
 from gateway.policy.keys import Caller, parse
 from gateway.store.sessions import SECONDS, Session
+from gateway.web.guard import peer_of
 
 COOKIE = "audiogate"
 
@@ -69,7 +70,7 @@ async def _session(site: Site, request: Request, text: str) -> Session:
     if site.guard.knows(text):
         await site.register.roll.note("pages.sign_in", "operator")
         return Session("", _proof(site.config.server.admin_token))
-    caller = await site.parts.keys.holder(parse(text), now=site.clock(), peer=_peer(request), fresh=True)
+    caller = await site.parts.keys.holder(parse(text), now=site.clock(), peer=peer_of(request), fresh=True)
     return Session(caller.kid, caller.digest)
 
 
@@ -84,7 +85,7 @@ async def visitor(site: Site, request: Request) -> Visitor | None:
         operator = site.config.server.admin_token
         return Visitor(token) if operator and hmac.compare_digest(session.proof, _proof(operator)) else None
     caller = await site.parts.keys.find(session.kid, fresh=True)
-    if caller is None or not _good(caller, session, peer=_peer(request)):
+    if caller is None or not _good(caller, session, peer=peer_of(request)):
         return None
     return Visitor(token, caller)
 
@@ -121,7 +122,3 @@ def _good(caller: Caller, session: Session, *, peer: str) -> bool:
 
 def _proof(token: str) -> str:
     return hashlib.sha256(b"operator " + token.encode()).hexdigest()
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client is not None else ""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from gateway.policy.terms import plain
+
 MICRO = 1_000_000
 MEASURES: Mapping[str, str] = {
     "usd": "cost",
@@ -108,11 +110,6 @@ def measured(amount: str | float, measure: str) -> str:
     if measure == "usd":
         return money(str(amount))
     return audio(float(amount)) if measure == "audio_seconds" else count(float(amount))
-
-
-def plain(text: str) -> str:
-    """A text that callers may have made up, without what cannot be seen."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How limits, times and spans are written where people and programs read and write them. Pure.
+"""How limits, times, spans and others' texts are written where people and programs read and write them. Pure.
 
 A limit in one word is `usd/month=20`, `requests/minute=60,burst=10` or `concurrency=4`; amounts are in the units of the
 configuration file.
@@ -39,6 +39,11 @@ def read_limit(word: str) -> dict[str, str]:
         )
     found = {"measure": match[1], "per": match[2], "amount": match[3], "burst": match[4]}
     return {name: text for name, text in found.items() if text is not None}
+
+
+def plain(text: str) -> str:
+    """A text that callers may have made up, without what cannot be seen or would steer a terminal."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in text)
 
 
 def moment(seconds: float) -> str:

@@ -63,12 +63,12 @@ class Guard:
 
     def patient(self, request: Request) -> None:
         """Refused (429) after too many wrong tokens from there."""
-        if wait := self._throttle.wait(_peer(request), self._clock()):
+        if wait := self._throttle.wait(peer_of(request), self._clock()):
             raise refuse("too_many_tries", retry_after=wait, wait=duration(wait))
 
     def wrong(self, request: Request) -> None:
         """A wrong token came from there."""
-        self._throttle.failed(_peer(request), self._clock())
+        self._throttle.failed(peer_of(request), self._clock())
 
     @asynccontextmanager
     async def turn(self, kid: str) -> AsyncIterator[None]:
@@ -114,7 +114,8 @@ def guarded(guard: Guard) -> type[APIRoute]:
     return Guarded
 
 
-def _peer(request: Request) -> str:
+def peer_of(request: Request) -> str:
+    """The address that a request comes from, "" if nobody knows it."""
     return request.client.host if request.client is not None else ""
 
 

@@ -11,6 +11,7 @@ from gateway.errors import refuse
 from gateway.parts import Parts
 from gateway.policy.keys import Caller, notice, read_key
 from gateway.policy.routing import models_for
+from gateway.web.guard import peer_of
 
 CREATED = 1_735_689_600  # nobody knows when a model was made; a fixed date keeps answers the same on every replica
 
@@ -36,8 +37,9 @@ def caller_of(parts: Parts) -> Callable[[Request, Response], Awaitable[Caller]]:
 
     async def caller(request: Request, answer: Response) -> Caller:
         presented = read_key(request.headers.getlist("authorization"))
-        peer = request.client.host if request.client is not None else ""
-        found = await parts.keys.holder(presented, now=request.scope["audiogate.began"], peer=peer, fresh=True)
+        found = await parts.keys.holder(
+            presented, now=request.scope["audiogate.began"], peer=peer_of(request), fresh=True
+        )
         answer.headers.update(notice(found))
         return found
 

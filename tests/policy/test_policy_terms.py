@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.policy.limits import Limit
-from gateway.policy.terms import limit_word, moment, read_limit, read_span, told
+from gateway.policy.terms import limit_word, moment, plain, read_limit, read_span, told
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,8 @@ def test_what_is_no_span_is_told(text: str) -> None:
 def test_neither_are_these(text: str) -> None:
     with pytest.raises(ValueError, match="expected a span"):
         read_span(text)
+
+
+def test_what_cannot_be_seen_is_shown() -> None:
+    assert plain("whisper-1 <b> é 语") == "whisper-1 <b> é 语"
+    assert plain("a\x1b[31mb\nc\u202ed\u2028") == "a\ufffd[31mb\ufffdc\ufffdd\ufffd"
